@@ -1,0 +1,43 @@
+# Each target sets up what it needs in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-all lint format clean
+
+demo: .venv/.installed-core
+	@$(BIN)/synaptoroute demo
+
+test: .venv/.installed-dev lint
+	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage report --include='*/decision/*,*/models.py,*/storage/*' --fail-under=95
+
+test-all: .venv/.installed-dev lint
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --include='*/decision/*,*/models.py,*/storage/*' --fail-under=95
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pip of 25.1 and later reads dependency groups, which the development tools are in.
+.venv/.pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.installed-core: .venv/.pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@ .venv/.installed-core
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

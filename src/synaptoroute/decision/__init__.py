@@ -1,0 +1,1 @@
+"""From evidence to a decision: pure NumPy, no I/O, no clock, no locks."""

@@ -1,0 +1,84 @@
+"""What an encoder is: texts in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synaptoroute.errors import EncoderError, EncoderOutputError, SynaptoRouteError
+
+Vectors = NDArray[np.float32]
+
+#: Rows whose length is off by more than this are normalised again; float32 rounding stays far below it.
+_UNIT_TOLERANCE = 1e-4
+
+
+@runtime_checkable
+class BaseEncoder(Protocol):
+    """Turns texts into unit vectors. Implement these four to bring your own; no base class is needed.
+
+    Attributes:
+        name: For people, such as "all-MiniLM-L6-v2".
+        dim: Length of every vector.
+        fingerprint: Changes whenever the vectors would: weights, tokenizer, pooling, quantisation. Vectors of
+            different fingerprints are never compared.
+    """
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of every vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors would."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows, float32 (len(texts), dim), in order; (0, dim) for no text.
+
+        May be called from several threads at once. A text's vector must not depend on the texts beside it.
+        """
+        ...
+
+
+def encode_checked(encoder: BaseEncoder, texts: Sequence[str]) -> Vectors:
+    """``encoder.encode(texts)``, held to its contract.
+
+    Returns:
+        Contiguous float32 (len(texts), encoder.dim), finite, every row of length 1.
+
+    Raises:
+        EncoderOutputError: The result has another shape, is not numeric, or has NaN, infinite or zero rows.
+        EncoderError: The encoder raised something of its own.
+    """
+    if not texts:
+        return np.empty((0, encoder.dim), np.float32)
+    try:
+        raw = encoder.encode(texts)
+    except SynaptoRouteError:
+        raise
+    except Exception as exc:
+        raise EncoderError(f"encoder {encoder.name!r} failed: {type(exc).__name__}: {exc}") from exc
+    try:
+        vectors = np.ascontiguousarray(raw, dtype=np.float32)
+    except (TypeError, ValueError) as exc:
+        raise EncoderOutputError(f"encoder {encoder.name!r} returned no numeric array: {exc}") from exc
+    wanted = (len(texts), encoder.dim)
+    if vectors.shape != wanted:
+        raise EncoderOutputError(f"encoder {encoder.name!r} returned shape {vectors.shape}, wanted {wanted}")
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    if not np.isfinite(lengths).all() or (lengths == 0).any():
+        row = int(np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))[0])
+        raise EncoderOutputError(f"encoder {encoder.name!r} returned a NaN, infinite or zero vector for text {row}")
+    if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+        vectors = (vectors / lengths[:, None]).astype(np.float32)
+    return vectors

@@ -1,0 +1,92 @@
+"""One tree of errors. A message says what was seen, what was wanted, and what to do.
+
+::
+
+    SynaptoRouteError
+    ├── InvalidInputError (ValueError)
+    │   ├── InvalidQueryError          a text that cannot be routed
+    │   └── InvalidRouteError          a route, utterance or threshold that cannot be accepted
+    ├── RouteExistsError               add_route of a name that is taken
+    ├── RouteNotFoundError (LookupError)
+    ├── RouterClosedError              used after close() or stop()
+    ├── MissingExtraError (ImportError)   an optional package is not installed
+    ├── EncoderError                   the encoder failed
+    │   ├── EncoderUnavailableError    its weights, package or server cannot be reached
+    │   └── EncoderOutputError         it returned something other than finite (n, dim) rows
+    └── StorageError                   the store failed
+        ├── StorageCorruptError        damaged content
+        ├── StorageForeignError        a file of something else, or of a newer SynaptoRoute
+        ├── EncoderMismatchError       its vectors were written with another encoder
+        └── RevisionConflictError      somebody else changed it meanwhile
+
+An abstention is not an error: it is a Decision with ``name`` None.
+"""
+
+from __future__ import annotations
+
+
+class SynaptoRouteError(Exception):
+    """The root: everything this package raises on purpose."""
+
+
+class InvalidInputError(SynaptoRouteError, ValueError):
+    """What the caller passed cannot be accepted; nothing was changed."""
+
+
+class InvalidQueryError(InvalidInputError):
+    """The text cannot be routed: not a string, empty, too long, or not valid Unicode."""
+
+
+class InvalidRouteError(InvalidInputError):
+    """The route, one of its utterances or its threshold cannot be accepted."""
+
+
+class RouteExistsError(InvalidInputError):
+    """A route of that name is already there."""
+
+
+class RouteNotFoundError(SynaptoRouteError, LookupError):
+    """No route has that name, or the route has no such utterance."""
+
+
+class RouterClosedError(SynaptoRouteError):
+    """The router was closed; make a new one."""
+
+
+class MissingExtraError(SynaptoRouteError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an extra package: pip install 'synaptoroute[{extra}]'")
+
+
+class EncoderError(SynaptoRouteError):
+    """The encoder failed to turn texts into vectors."""
+
+
+class EncoderUnavailableError(EncoderError):
+    """The encoder's weights, package or server cannot be reached."""
+
+
+class EncoderOutputError(EncoderError):
+    """The encoder returned something other than finite, non-zero rows of its dimension."""
+
+
+class StorageError(SynaptoRouteError):
+    """The store could not be read or written; what was acknowledged before is still there."""
+
+
+class StorageCorruptError(StorageError):
+    """The store's content is damaged."""
+
+
+class StorageForeignError(StorageError):
+    """The file belongs to something else, or was written by a newer version."""
+
+
+class EncoderMismatchError(StorageError):
+    """The stored vectors were written with another encoder and cannot be compared with this one's."""
+
+
+class RevisionConflictError(StorageError):
+    """The store holds another revision than the change was based on."""

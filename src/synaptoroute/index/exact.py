@@ -1,0 +1,127 @@
+"""Exact search: one matrix product over all rows. The default; fast to some tens of thousands of rows."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from synaptoroute.index.base import Mask, Nearest, Owners, Rows, Vectors
+
+#: Scores held at once, so that a large batch over a large table stays within 64 MiB.
+_SCORES_AT_ONCE = 1 << 24
+
+
+class ExactIndex:
+    """All rows in one float32 array.
+
+    Args:
+        vectors: Unit rows (n, dim).
+        owners: The owner of each row (n,).
+    """
+
+    def __init__(self, vectors: Vectors, owners: Owners) -> None:
+        self._vectors = vectors
+        self._owners = owners
+
+    @classmethod
+    def empty(cls, dim: int) -> Self:
+        """An index without rows."""
+        return cls(np.empty((0, dim), np.float32), np.empty(0, np.int32))
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def dim(self) -> int:
+        """See ``BaseIndex.dim``."""
+        return int(self._vectors.shape[1])
+
+    @property
+    def vectors(self) -> Vectors:
+        """All rows (n, dim); not to be written to."""
+        return self._vectors
+
+    @property
+    def owners(self) -> Owners:
+        """The owner of each row (n,); not to be written to."""
+        return self._owners
+
+    @cached_property
+    def _by_owner(self) -> Rows:
+        return np.argsort(self._owners, kind="stable")
+
+    @cached_property
+    def _groups(self) -> tuple[Owners, Rows, Rows]:
+        """The owners that have rows, and where in ``_by_owner`` each begins and ends."""
+        present, starts = np.unique(self._owners[self._by_owner], return_index=True)
+        return present, starts, np.append(starts[1:], len(self))
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return bool((np.diff(self._owners) >= 0).all())
+
+    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> Nearest:
+        """See ``BaseIndex.search``. Takes about 0.1 ms a query for 10,000 rows in batches of 32."""
+        count = len(queries)
+        found = Nearest(
+            np.full((count, k), -1, np.int32),
+            np.full((count, k), -np.inf, np.float32),
+            np.full((count, k), -1, np.int64),
+        )
+        if not len(self):
+            return found
+        step = max(1, _SCORES_AT_ONCE // len(self))
+        for first in range(0, count, step):
+            self._search_into(found, slice(first, first + step), queries[first : first + step], k, allow)
+        return found
+
+    def _search_into(self, found: Nearest, at: slice, queries: Vectors, k: int, allow: Mask | None) -> None:
+        present, starts, ends = self._groups
+        scores = queries @ self._vectors.T
+        if not self._in_order:
+            scores = scores[:, self._by_owner]
+        best = np.maximum.reduceat(scores, starts, axis=1)
+        if allow is not None:
+            best[:, ~allow[present]] = -np.inf
+        chosen = _largest(best, min(k, len(present)))
+        chosen_scores = np.take_along_axis(best, chosen, axis=1)
+        usable = np.isfinite(chosen_scores)
+        width = chosen.shape[1]
+        found.owners[at, :width] = np.where(usable, present[chosen], -1)
+        found.scores[at, :width] = np.clip(chosen_scores, -1, 1, where=usable, out=chosen_scores)
+        rows = found.rows[at, :width]
+        for query, slot in zip(*np.nonzero(usable), strict=True):
+            group = chosen[query, slot]
+            nearest = starts[group] + scores[query, starts[group] : ends[group]].argmax()
+            rows[query, slot] = self._by_owner[nearest]
+
+    def rows_of(self, owner: int) -> Rows:
+        """See ``BaseIndex.rows_of``."""
+        present, starts, ends = self._groups
+        group = int(np.searchsorted(present, owner))
+        if group == len(present) or present[group] != owner:
+            return np.empty(0, np.int64)
+        return self._by_owner[starts[group] : ends[group]]
+
+    def vectors_of(self, rows: Rows) -> Vectors:
+        """See ``BaseIndex.vectors_of``."""
+        return self._vectors[rows]
+
+    def extended(self, vectors: Vectors, owners: Owners) -> Self:
+        """See ``BaseIndex.extended``. Copies all rows."""
+        return type(self)(np.concatenate([self._vectors, vectors]), np.concatenate([self._owners, owners]))
+
+    def without(self, rows: Rows) -> Self:
+        """See ``BaseIndex.without``. Copies all rows."""
+        return type(self)(np.delete(self._vectors, rows, axis=0), np.delete(self._owners, rows))
+
+
+def _largest(values: Vectors, k: int) -> Rows:
+    """Columns of the k largest values of each row, largest first; equal values keep column order."""
+    if k < values.shape[1] // 4:
+        candidates = np.sort(np.argpartition(values, -k, axis=1)[:, -k:], axis=1)
+        order = np.argsort(-np.take_along_axis(values, candidates, axis=1), axis=1, kind="stable")
+        return np.take_along_axis(candidates, order, axis=1)
+    return np.argsort(-values, axis=1, kind="stable")[:, :k]

@@ -1,0 +1,362 @@
+"""AdaptiveRouter: the object users hold. It wires encoder, table and store, for sync and async callers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+import numpy as np
+
+from synaptoroute.decision.background import BACKGROUND
+from synaptoroute.decision.policy import Limits
+from synaptoroute.encoder.base import BaseEncoder, encode_checked
+from synaptoroute.encoder.bundled import BundledEncoder, usable_cores
+from synaptoroute.errors import (
+    InvalidInputError,
+    InvalidRouteError,
+    RouteExistsError,
+    RouteNotFoundError,
+    RouterClosedError,
+)
+from synaptoroute.models import Decision, Route, clean_query, clean_utterances
+from synaptoroute.profile import OptimizationProfile
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, PutRoute
+from synaptoroute.storage.sqlite import SQLiteStorage
+from synaptoroute.table import RouteTable
+
+__all__ = ["AdaptiveRouter", "OptimizationProfile"]
+
+_Unset = object()
+
+
+class RouteOptions(TypedDict, total=False):
+    """What a call may ask for beyond its queries.
+
+    Attributes:
+        top_k: How many routes ``Decision.matches`` lists, at least 1; 5 by default.
+        threshold: Least cosine score in [-1, 1], in place of the routes' own thresholds.
+        min_confidence: Least probability in [0, 1], in place of the router's.
+        allow: Names of the only routes to consider.
+    """
+
+    top_k: int
+    threshold: float | None
+    min_confidence: float | None
+    allow: Iterable[str] | None
+
+
+class AdaptiveRouter:
+    """Routes text to the route whose utterances are nearest, or abstains.
+
+    Queries never wait for changes: they read one immutable table, and a change swaps in the next one after it is
+    durable. Everything may be called from any thread; ``aquery`` keeps the event loop free.
+
+    Args:
+        encoder: Texts to vectors; the bundled encoder by default.
+        storage: Where routes live; in memory by default.
+        profile: How much of the machine one query may take.
+        min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
+
+    Raises:
+        EncoderMismatchError: The store was written with another encoder.
+        StorageError: The store cannot be read.
+    """
+
+    def __init__(
+        self,
+        encoder: BaseEncoder | None = None,
+        storage: BaseStorage | None = None,
+        *,
+        profile: OptimizationProfile = OptimizationProfile.BALANCED,
+        min_confidence: float | None = None,
+    ) -> None:
+        self._profile = OptimizationProfile(profile)
+        self._encoder = encoder if encoder is not None else BundledEncoder(profile=self._profile)
+        self._storage = storage if storage is not None else SQLiteStorage(":memory:")
+        self._identity = EncoderIdentity(
+            name=self._encoder.name, dim=self._encoder.dim, fingerprint=self._encoder.fingerprint
+        )
+        self._min_confidence = _probability(min_confidence)
+        self._changing = threading.RLock()
+        self._closed = False
+        self._executor: ThreadPoolExecutor | None = None
+        background = functools.cache(lambda: self._encode(BACKGROUND))
+        self._table = RouteTable.from_stored(self._storage.load(self._identity), background)
+
+    # ------------------------------------------------------------------------------------------------- routing
+    def __call__(self, query: str) -> Decision:
+        """Route one query; same as ``route(query)``."""
+        return self.route(query)
+
+    def route(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
+        """Route one query of 1 to 32,768 characters; see ``RouteOptions``.
+
+        Raises:
+            InvalidQueryError: The text cannot be routed.
+            InvalidInputError: An option is out of its range.
+            RouteNotFoundError: A name in ``allow`` is not a route.
+            EncoderError: The encoder failed.
+            RouterClosedError: The router was closed.
+        """
+        return self.route_many([query], **options)[0]
+
+    def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
+        """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
+        self._require_open()
+        return self._routed(queries, options)
+
+    async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
+        """``route`` without blocking the event loop."""
+        return (await self.aquery_many([query], **options))[0]
+
+    async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
+        """``route_many`` without blocking the event loop."""
+        self._require_open()
+        return await asyncio.get_running_loop().run_in_executor(self._workers(), self._routed, queries, options)
+
+    def _routed(self, queries: Sequence[str], options: RouteOptions) -> list[Decision]:
+        if isinstance(queries, str):
+            raise InvalidInputError("a list of queries is wanted here; route takes a single text")
+        top_k = options.get("top_k", 5)
+        if top_k < 1:
+            raise InvalidInputError(f"top_k is {top_k}, wanted at least 1")
+        min_confidence = _probability(options.get("min_confidence"))
+        limits = Limits(
+            threshold=_cosine(options.get("threshold")),
+            min_confidence=self._min_confidence if min_confidence is None else min_confidence,
+        )
+        vectors = self._encode([clean_query(query) for query in queries])
+        return self._table.decide(vectors, top_k=top_k, limits=limits, allow=options.get("allow"))
+
+    # ------------------------------------------------------------------------------------------------ changing
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes in the order they were added."""
+        return self._table.routes
+
+    @property
+    def revision(self) -> int:
+        """How many changes the store has seen."""
+        return self._table.revision
+
+    @property
+    def encoder(self) -> BaseEncoder:
+        """The encoder."""
+        return self._encoder
+
+    @property
+    def storage(self) -> BaseStorage:
+        """The store."""
+        return self._storage
+
+    def get_route(self, name: str) -> Route:
+        """The route of that name. Raises RouteNotFoundError."""
+        return self._table.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.slots
+
+    def __len__(self) -> int:
+        return len(self._table.slots)
+
+    def add_route(self, route: Route) -> int:
+        """Add a route; it takes part in the next query. Returns the new revision, durable.
+
+        Raises:
+            RouteExistsError: The name is taken; use ``update_route``.
+            EncoderError: An utterance could not be encoded.
+            StorageError: The change could not be written.
+        """
+        return self.add_routes([route])
+
+    def add_routes(self, routes: Iterable[Route]) -> int:
+        """Add routes, all of them or, on any error, none; see ``add_route``. Returns the new revision."""
+        routes = list(routes)
+
+        def plan(table: RouteTable) -> list[Change]:
+            names: set[str] = set(table.slots)
+            for route in routes:
+                if route.name in names:
+                    raise RouteExistsError(f"there is already a route {route.name!r}; use update_route to change it")
+                names.add(route.name)
+            vectors = self._encode([text for route in routes for text in route.utterances])
+            ends = np.cumsum([len(route.utterances) for route in routes])[:-1]
+            return [
+                PutRoute(route=route, added=route.utterances, vectors=part)
+                for route, part in zip(routes, np.split(vectors, ends), strict=True)
+            ]
+
+        return self._change(plan) if routes else self.revision
+
+    def update_route(
+        self,
+        name: str,
+        *,
+        utterances: Iterable[str] | None = None,
+        threshold: Any = _Unset,
+        description: Any = _Unset,
+        metadata: Any = _Unset,
+    ) -> int:
+        """Change some fields of a route; those not given stay. Returns the new revision.
+
+        Only utterances that are new to the route are encoded.
+
+        Raises:
+            RouteNotFoundError: There is no such route.
+            InvalidRouteError: A value cannot be accepted.
+        """
+        fields = {"threshold": threshold, "description": description, "metadata": metadata}
+        given = {field: value for field, value in fields.items() if value is not _Unset}
+        wanted = None if utterances is None else clean_utterances(utterances)
+
+        def plan(table: RouteTable) -> list[Change]:
+            route = table.get(name)
+            return [self._put(route, wanted if wanted is not None else route.utterances, given)]
+
+        return self._change(plan)
+
+    def update_threshold(self, name: str, threshold: float | None) -> int:
+        """Set or, with None, remove a route's threshold. Returns the new revision."""
+        return self.update_route(name, threshold=threshold)
+
+    def add_utterance(self, name: str, utterance: str) -> int:
+        """Add an example; nothing changes if the route has it already. Returns the revision."""
+        return self.add_utterances(name, [utterance])
+
+    def add_utterances(self, name: str, utterances: Iterable[str]) -> int:
+        """Add examples to a route; those it has already are skipped. Returns the revision."""
+        texts = clean_utterances(utterances)
+
+        def plan(table: RouteTable) -> list[Change]:
+            route = table.get(name)
+            wanted = tuple(dict.fromkeys((*route.utterances, *texts)))
+            return [self._put(route, wanted, {})] if wanted != route.utterances else []
+
+        return self._change(plan)
+
+    def remove_utterance(self, name: str, utterance: str) -> int:
+        """Remove an example. Returns the new revision.
+
+        Raises:
+            RouteNotFoundError: There is no such route, or it has no such utterance.
+            InvalidRouteError: It is the route's last one; use ``delete_route``.
+        """
+        (text,) = clean_utterances([utterance])
+
+        def plan(table: RouteTable) -> list[Change]:
+            route = table.get(name)
+            if text not in route.utterances:
+                raise RouteNotFoundError(f"route {name!r} has no such utterance")
+            kept = tuple(other for other in route.utterances if other != text)
+            if not kept:
+                raise InvalidRouteError(f"route {name!r} would be left without utterances; use delete_route")
+            return [self._put(route, kept, {})]
+
+        return self._change(plan)
+
+    def delete_route(self, name: str) -> int:
+        """Remove a route. Returns the new revision. Raises RouteNotFoundError."""
+
+        def plan(table: RouteTable) -> list[Change]:
+            return [DropRoute(name=table.get(name).name)]
+
+        return self._change(plan)
+
+    def _put(self, route: Route, wanted: tuple[str, ...], fields: dict[str, Any]) -> PutRoute:
+        """The change from a route to itself with other utterances and fields; kept utterances stay in front."""
+        had, shall = set(route.utterances), set(wanted)
+        kept = tuple(text for text in route.utterances if text in shall)
+        added = tuple(text for text in wanted if text not in had)
+        return PutRoute(
+            route=route.replaced(utterances=kept + added, **fields),
+            added=added,
+            vectors=self._encode(added),
+            removed=tuple(text for text in route.utterances if text not in shall),
+        )
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        return encode_checked(self._encoder, texts)
+
+    def _change(self, plan: Callable[[RouteTable], list[Change]]) -> int:
+        """Plan on the current table, make it durable, then swap in the next: the order that loses nothing."""
+        with self._changing:
+            self._require_open()
+            changes = plan(self._table)
+            if changes:
+                revision = self._storage.commit(changes, encoder=self._identity, expected_revision=self._table.revision)
+                self._table = self._table.applied(changes, revision)
+            return self._table.revision
+
+    # ------------------------------------------------------------------------------------------------ lifetime
+    async def start(self) -> Self:
+        """Load the encoder and calibrate before the first query needs them. Calling it is optional."""
+        await asyncio.get_running_loop().run_in_executor(self._workers(), self.warm_up)
+        return self
+
+    def warm_up(self) -> None:
+        """Do now what the first query would otherwise wait for."""
+        self._require_open()
+        self._encode(["warm up"])
+        _ = self._table.calibration
+
+    async def stop(self) -> None:
+        """Answer what was accepted, then close. Further calls raise RouterClosedError; stopping twice is fine."""
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def close(self) -> None:
+        """Answer what was accepted, then release threads and the store. Closing twice is fine."""
+        with self._changing:
+            self._closed = True
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown()
+        self._storage.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RouterClosedError("this router was closed; make a new one")
+
+    def _workers(self) -> ThreadPoolExecutor:
+        """Threads of our own: the loop's default pool is shared with everything else the application does."""
+        if self._executor is None:
+            with self._changing:
+                self._require_open()
+                if self._executor is None:
+                    self._executor = ThreadPoolExecutor(usable_cores(), thread_name_prefix="synaptoroute-route")
+        return self._executor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __repr__(self) -> str:
+        return f"AdaptiveRouter({len(self)} routes, revision {self.revision}, encoder={self._encoder.name!r})"
+
+
+def _cosine(threshold: float | None) -> float | None:
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise InvalidInputError(f"threshold is {threshold}, wanted a cosine score in [-1, 1]")
+    return threshold
+
+
+def _probability(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise InvalidInputError(f"min_confidence is {value}, wanted a probability in [0, 1]")
+    return value

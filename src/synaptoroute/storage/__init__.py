@@ -1,0 +1,8 @@
+"""Where routes live between processes. A change is durable before it is acknowledged."""
+
+from __future__ import annotations
+
+from synaptoroute.storage.base import BaseStorage
+from synaptoroute.storage.sqlite import SQLiteStorage
+
+__all__ = ["BaseStorage", "SQLiteStorage"]

@@ -1,0 +1,47 @@
+"""The schema of the SQLite store, one numbered step after another. A released step never changes."""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: routes, utterances with their vectors, and whose vectors they are
+    """
+    CREATE TABLE migrations (
+        version    INTEGER PRIMARY KEY,
+        applied_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE encoders (
+        id          INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL UNIQUE,
+        name        TEXT NOT NULL,
+        dim         INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE state (
+        only       INTEGER PRIMARY KEY CHECK (only = 1),
+        store_id   TEXT NOT NULL,
+        revision   INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE routes (
+        id          INTEGER PRIMARY KEY,
+        name        TEXT NOT NULL UNIQUE,
+        threshold   REAL,
+        description TEXT,
+        metadata    TEXT NOT NULL,
+        revision    INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE utterances (
+        id         INTEGER PRIMARY KEY,
+        route_id   INTEGER NOT NULL REFERENCES routes (id) ON DELETE CASCADE,
+        text       TEXT NOT NULL,
+        encoder_id INTEGER NOT NULL REFERENCES encoders (id),
+        vector     BLOB NOT NULL,
+        crc32      INTEGER NOT NULL,
+        UNIQUE (route_id, text)
+    ) STRICT;
+
+    INSERT INTO state (only, store_id, revision) VALUES (1, lower(hex(randomblob(16))), 0);
+    """,
+)

@@ -1,0 +1,287 @@
+"""Routes in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from synaptoroute.errors import (
+    EncoderMismatchError,
+    InvalidInputError,
+    RevisionConflictError,
+    StorageCorruptError,
+    StorageError,
+    StorageForeignError,
+)
+from synaptoroute.models import Route
+from synaptoroute.storage.base import Change, DropRoute, EncoderIdentity, PutRoute, StoredTable, Vectors
+from synaptoroute.storage.migrations import MIGRATIONS
+
+#: "SynR" in the file's header says that the database is ours.
+APPLICATION_ID = 0x53796E52
+#: Versions before this may corrupt a WAL database when two connections checkpoint at once (sqlite.org/wal.html).
+WAL_RESET_FIXED_IN = (3, 51, 3)
+BUSY_TIMEOUT_S = 5.0
+_HEADER = b"SQLite format 3\x00"
+
+
+class SQLiteStorage:
+    """A durable store in one SQLite file (and its -wal and -shm companions while open).
+
+    Write-ahead log with a full sync at each commit: what a call acknowledged survives a crash of the process and of
+    the machine. One connection, which writes under a lock; readers use the in-memory table instead. The connection
+    is the only one that checkpoints and memory mapping is off, so the WAL-reset bug of SQLite before 3.51.3 needs a
+    second writing process to show.
+
+    Args:
+        path: The file, created if missing; its folder must exist. ":memory:" keeps everything in this process.
+
+    Raises:
+        StorageForeignError: The file is not a SynaptoRoute database, or a newer version wrote it.
+        StorageCorruptError: The file is damaged.
+        StorageError: It cannot be opened or written there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._connection: sqlite3.Connection | None = self._open()
+
+    @property
+    def path(self) -> str:
+        """Where the file is; ":memory:" for none."""
+        return self._path
+
+    def __repr__(self) -> str:
+        return f"SQLiteStorage({self._path!r})"
+
+    # ------------------------------------------------------------------------------------------------ opening
+    def _open(self) -> sqlite3.Connection:
+        in_memory = self._path == ":memory:"
+        if not in_memory:
+            self._refuse_foreign_file()
+        with self._translated("open"):
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _refuse_foreign_file(self) -> None:
+        """SQLite would treat an empty file as a new database, and call a foreign one merely 'not a database'."""
+        path = Path(self._path)
+        if path.is_dir():
+            raise StorageForeignError(f"{path} is a folder, wanted a file")
+        if not path.parent.is_dir():
+            raise StorageError(f"the folder {path.parent} does not exist; create it first")
+        try:
+            with path.open("rb") as file:
+                header = file.read(len(_HEADER))
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise StorageError(f"cannot read {path}: {exc.strerror}") from exc
+        if header and header != _HEADER:
+            raise StorageForeignError(
+                f"{path} is not a SynaptoRoute database (its first bytes are not SQLite's); name another file"
+            )
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+            connection.execute(f"PRAGMA {pragma}")
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
+        if has_tables and application_id != APPLICATION_ID:
+            raise StorageForeignError(f"{self._path} is a database of another program; name another file")
+        if version > len(MIGRATIONS):
+            raise StorageForeignError(
+                f"{self._path} has schema {version}, this version knows up to {len(MIGRATIONS)}; upgrade synaptoroute"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            self._migrate(connection, number, script)
+
+    def _migrate(self, connection: sqlite3.Connection, number: int, script: str) -> None:
+        with _transaction(connection):
+            # Another process may have migrated between our look and our lock.
+            if connection.execute("PRAGMA user_version").fetchone()[0] >= number:
+                return
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            connection.execute("INSERT INTO migrations (version, applied_at) VALUES (?, ?)", (number, now))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _connected(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """The connection, held alone, with the driver's errors translated."""
+        with self._lock, self._translated(doing):
+            if self._pid != os.getpid():
+                # A SQLite connection must not be used, nor even closed, in a forked child: leave it and open anew.
+                if self._path == ":memory:":
+                    raise StorageError("an in-memory store cannot be used in a forked process; open a file instead")
+                self._pid, self._connection = os.getpid(), self._open()
+            if self._connection is None:
+                raise StorageError(f"{self._path} is closed")
+            yield self._connection
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as exc:
+            raise StorageError(f"cannot {doing} {self._path}: {exc}") from exc
+        except sqlite3.DatabaseError as exc:
+            raise StorageCorruptError(
+                f"cannot {doing} {self._path}: {exc}; the file is damaged, restore it from a backup"
+            ) from exc
+
+    # ------------------------------------------------------------------------------------------------ reading
+    def load(self, encoder: EncoderIdentity) -> StoredTable:
+        """See ``BaseStorage.load``. Checks the length and checksum of every vector."""
+        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+            self._refuse_other_encoders(connection, encoder)
+            revision = self._revision(connection)
+            count = connection.execute("SELECT count(*) FROM utterances").fetchone()[0]
+            vectors = np.empty((count, encoder.dim), np.float32)
+            texts: dict[int, list[str]] = {}
+            query = "SELECT route_id, text, vector, crc32 FROM utterances ORDER BY route_id, id"
+            for row, (route_id, text, vector, crc32) in enumerate(connection.execute(query)):
+                if len(vector) != 4 * encoder.dim or zlib.crc32(vector) != crc32:
+                    raise StorageCorruptError(
+                        f"{self._path}: the vector of an utterance of route {route_id} is damaged; restore a backup"
+                    )
+                vectors[row] = np.frombuffer(vector, "<f4")
+                texts.setdefault(route_id, []).append(text)
+            query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
+            routes = tuple(self._route(texts, *fields) for fields in connection.execute(query))
+        return StoredTable(revision=revision, routes=routes, vectors=vectors)
+
+    def _route(
+        self,
+        texts: dict[int, list[str]],
+        route_id: int,
+        name: str,
+        threshold: float | None,
+        description: str | None,
+        metadata: str,
+    ) -> Route:
+        try:
+            return Route(
+                name=name,
+                utterances=texts[route_id],
+                threshold=threshold,
+                description=description,
+                metadata=json.loads(metadata),
+            )
+        except (KeyError, ValueError, InvalidInputError) as exc:
+            raise StorageCorruptError(f"{self._path}: route {name!r} is damaged ({exc}); restore a backup") from exc
+
+    def _refuse_other_encoders(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> None:
+        query = "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT DISTINCT encoder_id FROM utterances)"
+        for name, fingerprint in connection.execute(query):
+            if fingerprint != encoder.fingerprint:
+                raise EncoderMismatchError(
+                    f"{self._path} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
+                    f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
+                    "written with, or export its routes and import them into a new file"
+                )
+
+    def _revision(self, connection: sqlite3.Connection) -> int:
+        row = connection.execute("SELECT revision FROM state").fetchone()
+        if row is None:
+            raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
+        return int(row[0])
+
+    # ------------------------------------------------------------------------------------------------ writing
+    def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
+        """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
+        with self._connected("write") as connection, _transaction(connection):
+            revision = self._revision(connection)
+            if revision != expected_revision:
+                raise RevisionConflictError(
+                    f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
+                    "another process changed it; reload and try again"
+                )
+            self._refuse_other_encoders(connection, encoder)
+            encoder_id = self._encoder_id(connection, encoder)
+            for change in changes:
+                match change:
+                    case PutRoute():
+                        self._put(connection, change, encoder_id, revision + 1)
+                    case DropRoute():
+                        connection.execute("DELETE FROM routes WHERE name = ?", (change.name,))
+            connection.execute("UPDATE state SET revision = ?", (revision + 1,))
+        return revision + 1
+
+    def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
+        row = (encoder.fingerprint, encoder.name, encoder.dim)
+        connection.execute("INSERT OR IGNORE INTO encoders (fingerprint, name, dim) VALUES (?, ?, ?)", row)
+        query = "SELECT id FROM encoders WHERE fingerprint = ?"
+        return int(connection.execute(query, (encoder.fingerprint,)).fetchone()[0])
+
+    def _put(self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int) -> None:
+        route = change.route
+        upsert = (
+            "INSERT INTO routes (name, threshold, description, metadata, revision) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET threshold = excluded.threshold, description = excluded.description, "
+            "metadata = excluded.metadata, revision = excluded.revision RETURNING id"
+        )
+        metadata = json.dumps(route.metadata)
+        fields = (route.name, route.threshold, route.description, metadata, revision)
+        route_id = connection.execute(upsert, fields).fetchone()[0]
+        delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
+        connection.executemany(delete, ((route_id, text) for text in change.removed))
+        insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
+        blobs = (_blob(vector) for vector in change.vectors)
+        rows = zip(change.added, blobs, strict=True)
+        connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
+
+    # ------------------------------------------------------------------------------------------------- upkeep
+    def check(self) -> list[str]:
+        """What SQLite's own integrity check finds wrong with the file; an empty list if nothing."""
+        with self._connected("check") as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        """See ``BaseStorage.close``."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit at the end, roll back on any error. IMMEDIATE takes the write lock first: no upgrade can fail midway."""
+    connection.execute(f"BEGIN {mode}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has already rolled back after some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _blob(vector: Vectors) -> bytes:
+    return vector.astype("<f4").tobytes()
