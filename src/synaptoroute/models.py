@@ -86,8 +86,8 @@ def clean_name(name: object) -> str:
 
 def clean_utterances(texts: Iterable[object]) -> tuple[str, ...]:
     """Stripped utterances without repeats, in their first order. Raises InvalidRouteError."""
-    if isinstance(texts, str):
-        raise InvalidRouteError("utterances must be a list of texts, got a single string; wrap it in a list")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InvalidRouteError(f"utterances must be a list of texts, got {type(texts).__name__}")
     unique = tuple(dict.fromkeys(clean_text(text, InvalidRouteError) for text in texts))
     if len(unique) > MAX_UTTERANCES:
         raise InvalidRouteError(f"{len(unique):,} utterances, at most {MAX_UTTERANCES:,} are accepted in one route")
@@ -142,7 +142,7 @@ class Route(BaseModel):
     def _valid_description(cls, description: str | None) -> str | None:
         return clean_text(description, InvalidRouteError) if description else None
 
-    @field_validator("metadata", mode="before")
+    @field_validator("metadata", mode="plain")
     @classmethod
     def _json_metadata(cls, metadata: object) -> FrozenDict:
         if not isinstance(metadata, Mapping):

@@ -23,6 +23,7 @@ from synaptoroute.errors import (
     RouteNotFoundError,
     RouterClosedError,
 )
+from synaptoroute.forking import PerProcess
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, PutRoute
@@ -84,7 +85,7 @@ class AdaptiveRouter:
         self._min_confidence = _probability(min_confidence)
         self._changing = threading.RLock()
         self._closed = False
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: PerProcess[ThreadPoolExecutor] = PerProcess()
         background = functools.cache(lambda: self._encode(BACKGROUND))
         self._table = RouteTable.from_stored(self._storage.load(self._identity), background)
 
@@ -312,9 +313,7 @@ class AdaptiveRouter:
         """Answer what was accepted, then release threads and the store. Closing twice is fine."""
         with self._changing:
             self._closed = True
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown()
+        self._workers().shutdown()
         self._storage.close()
 
     def _require_open(self) -> None:
@@ -323,12 +322,7 @@ class AdaptiveRouter:
 
     def _workers(self) -> ThreadPoolExecutor:
         """Threads of our own: the loop's default pool is shared with everything else the application does."""
-        if self._executor is None:
-            with self._changing:
-                self._require_open()
-                if self._executor is None:
-                    self._executor = ThreadPoolExecutor(usable_cores(), thread_name_prefix="synaptoroute-route")
-        return self._executor
+        return self._executor.get(lambda: ThreadPoolExecutor(usable_cores(), thread_name_prefix="synaptoroute"))
 
     def __enter__(self) -> Self:
         return self

@@ -166,11 +166,8 @@ class RouteTable:
 
 
 def _margins(nearest: Nearest) -> Vectors:
-    """Each route's score minus that of the best other route."""
-    scores = np.maximum(nearest.scores, 0)
-    margins = nearest.scores - scores[:, :1]
-    if scores.shape[1] > 1:
-        margins[:, 0] = nearest.scores[:, 0] - scores[:, 1]
-    else:
-        margins[:, 0] = scores[:, 0]
+    """Each route's score minus that of the best other route; a score below zero counts as no rival."""
+    rivals = np.maximum(nearest.scores, 0)
+    margins = np.maximum(nearest.scores, -1) - rivals[:, :1]
+    margins[:, 0] = nearest.scores[:, 0] - rivals[:, 1]
     return margins

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.encoder.forking import PerProcess
 from synaptoroute.errors import EncoderUnavailableError
+from synaptoroute.forking import PerProcess
 from synaptoroute.profile import OptimizationProfile
 
 if TYPE_CHECKING:
@@ -79,14 +79,17 @@ class BundledEncoder:
 
     @property
     def name(self) -> str:
+        """The model it was made from."""
         return str(self._manifest["name"])
 
     @property
     def dim(self) -> int:
+        """Length of every vector."""
         return int(self._manifest["dim"])
 
     @property
     def fingerprint(self) -> str:
+        """Changes with the weights, the tokenizer, the pooling and the quantisation."""
         return self._fingerprint
 
     def __repr__(self) -> str:

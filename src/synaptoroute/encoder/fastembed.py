@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.encoder.forking import PerProcess
-from synaptoroute.errors import EncoderUnavailableError, InvalidInputError, MissingExtraError
+from synaptoroute.errors import EncoderOutputError, EncoderUnavailableError, InvalidInputError, MissingExtraError
+from synaptoroute.forking import PerProcess
 
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: of 8, 852 of 32; a batch of 32 texts of 512 tokens takes four times the memory (fastembed issue #222).
 BATCH = 8
 #: How long the model hub may take to answer before it counts as unreachable. fastembed alone tries for 39 s.
-HUB_ANSWERS_WITHIN_S = 3.0
+HUB_ANSWERS_WITHIN_S = 2.5
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
 _DYNAMIC = b"DynamicQuantize"
@@ -54,7 +54,7 @@ class FastEmbedEncoder:
         MissingExtraError: The package fastembed is not installed.
         InvalidInputError: fastembed has no model of that name.
         EncoderUnavailableError: The files are not there and cannot be downloaded. A hub that does not answer is
-            given up after 3 seconds; one that breaks off in the middle of a download is retried by fastembed.
+            given up after 2.5 seconds; one that breaks off in the middle of a download is retried by fastembed.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class FastEmbedEncoder:
         self._requested = model_name
         self._options: dict[str, Any] = {"threads": threads, "providers": providers}
         self._dim = _registered_dim(model_name)
-        found = self._from_folder(Path(model_path)) if model_path is not None else self._from_cache_or_hub()
+        found = self._from_cache_or_hub() if model_path is None else self._found(specific_model_path=str(model_path))
         description: Any = found.model.model_description  # type: ignore[attr-defined] # every fastembed model has one
         self._name = str(description.model)
         # The folder is known to the model only, under a private name, up to fastembed 0.9 at least.
         self._folder: Path = found.model._model_dir  # type: ignore[attr-defined] # noqa: SLF001
         weights = [self._folder / name for name in (description.model_file, *description.additional_files)]
         tokenizer = [self._folder / name for name in _TOKENIZER_FILES]
-        self._require(weights + tokenizer[:2])
+        self._require([*weights, tokenizer[0]])
         # The class decides the pooling, which fastembed has changed between releases for the same model; models
         # added by the user keep it in a mapping.
         added = getattr(found.model, "POSTPROCESSING_MAPPING", {}).get(self._name)
@@ -110,7 +110,7 @@ class FastEmbedEncoder:
 
         Raises:
             EncoderUnavailableError: fastembed cannot load the files.
-            ValueError: The files are those of a model with another dim.
+            EncoderOutputError: The files are those of a model with another dim.
         """
         vectors = np.empty((len(texts), self.dim), np.float32)
         if not texts:
@@ -119,9 +119,16 @@ class FastEmbedEncoder:
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), self._batch):
             rows = by_length[start : start + self._batch]
-            vectors[rows] = list(model.embed([texts[row] for row in rows], batch_size=self._batch))
+            encoded = np.array(list(model.embed([texts[row] for row in rows], batch_size=self._batch)), np.float32)
+            if encoded.shape != (len(rows), self.dim):
+                raise EncoderOutputError(
+                    f"the model in {self._folder} returned {encoded.shape} for {len(rows)} texts, wanted "
+                    f"{(len(rows), self.dim)}; is it another model than {self.name}?"
+                )
+            vectors[rows] = encoded
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Vectors = vectors / np.where(lengths > 0, lengths, 1)
+        lengths[lengths == 0] = 1
+        unit: Vectors = vectors / lengths
         return unit
 
     def _load(self) -> TextEmbedding:
@@ -132,25 +139,24 @@ class FastEmbedEncoder:
         except Exception as exc:
             raise EncoderUnavailableError(f"fastembed cannot load {self.name} from {self._folder}: {exc}") from exc
 
-    def _from_folder(self, folder: Path) -> TextEmbedding:
-        from fastembed import TextEmbedding
-
-        return TextEmbedding(self._requested, lazy_load=True, specific_model_path=str(folder))
-
     def _from_cache_or_hub(self) -> TextEmbedding:
-        from fastembed import TextEmbedding
-
         try:
             with _cache_misses_unlogged():
-                return TextEmbedding(self._requested, lazy_load=True, local_files_only=True)
-        except Exception as exc:  # noqa: BLE001 - not there, or damaged: either way it has to be downloaded
-            problem = _hub_problem(_repository(self._requested)) or ""
-            if problem:
+                return self._found(local_files_only=True)
+        except Exception as exc:
+            # Not there, or damaged: either way it has to be downloaded.
+            if problem := _hub_problem(_repository(self._requested)):
                 raise self._unavailable(problem) from exc
         try:
-            return TextEmbedding(self._requested, lazy_load=True)
+            return self._found()
         except Exception as exc:
             raise self._unavailable(f"the download failed: {exc}") from exc
+
+    def _found(self, **where: Any) -> TextEmbedding:
+        """The model as fastembed knows it: its files in place, nothing loaded yet."""
+        from fastembed import TextEmbedding
+
+        return TextEmbedding(self._requested, lazy_load=True, **where)
 
     def _unavailable(self, problem: str) -> EncoderUnavailableError:
         return EncoderUnavailableError(
@@ -215,7 +221,7 @@ def _hub_problem(repository: str | None) -> str | None:
 
 @contextmanager
 def _cache_misses_unlogged() -> Iterator[None]:
-    """fastembed logs two errors for a model that is merely not downloaded yet."""
+    """Keeps quiet the two errors that fastembed logs for a model that is merely not downloaded yet."""
     from loguru import logger
 
     logger.disable("fastembed.common.model_management")

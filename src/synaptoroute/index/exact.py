@@ -11,6 +11,8 @@ from synaptoroute.index.base import Mask, Nearest, Owners, Rows, Vectors
 
 #: Scores held at once, so that a large batch over a large table stays within 64 MiB.
 _SCORES_AT_ONCE = 1 << 24
+#: Up to this many owners are simply sorted; beyond, finding the k largest first is faster.
+_SORTED_OWNERS = 512
 
 
 class ExactIndex:
@@ -120,8 +122,11 @@ class ExactIndex:
 
 def _largest(values: Vectors, k: int) -> Rows:
     """Columns of the k largest values of each row, largest first; equal values keep column order."""
-    if k < values.shape[1] // 4:
-        candidates = np.sort(np.argpartition(values, -k, axis=1)[:, -k:], axis=1)
-        order = np.argsort(-np.take_along_axis(values, candidates, axis=1), axis=1, kind="stable")
-        return np.take_along_axis(candidates, order, axis=1)
-    return np.argsort(-values, axis=1, kind="stable")[:, :k]
+    if values.shape[1] <= _SORTED_OWNERS or k >= values.shape[1]:
+        return np.argsort(-values, axis=1, kind="stable")[:, :k]
+    least = np.partition(values, -k, axis=1)[:, -k]
+    chosen = np.empty((len(values), k), np.int64)
+    for row, bound in enumerate(least):
+        candidates = np.flatnonzero(values[row] >= bound)
+        chosen[row] = candidates[np.argsort(-values[row, candidates], kind="stable")[:k]]
+    return chosen

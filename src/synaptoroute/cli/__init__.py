@@ -1,0 +1,69 @@
+"""The command ``synaptoroute``: data on stdout, everything else on stderr.
+
+Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query belongs to no route.
+
+The router and its engines are imported inside the commands, so that ``--help`` and completion stay quick.
+"""
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from synaptoroute import __version__
+from synaptoroute.cli import demo, doctor, output, route, routes
+from synaptoroute.errors import SynaptoRouteError
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Turns the errors of the package into one line and exit code 1; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SynaptoRouteError as exc:
+            output.error(str(exc))
+            raise typer.Exit(output.FAILED) from exc
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("route")(route.route)
+app.add_typer(routes.app, name="routes")
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of an option's callback
+    if wanted:
+        typer.echo(f"synaptoroute {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _synaptoroute(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Route text to the route whose example utterances it is closest to, or to none.
+
+    Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query belongs to no route.
+    """
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Data is UTF-8 whatever the locale says: a pipe must not fail at the first accent.
+        sys.stdout.reconfigure(encoding="utf-8")
+    app()

@@ -1,0 +1,109 @@
+"""What the commands print: data on stdout, messages on stderr. Tables fit a terminal and are complete in a pipe."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+FAILED = 1
+ABSTAINED = 3
+
+Cell = str | int | float | None
+
+#: Cells up to this many characters are never wrapped on a terminal.
+_SHORT_CHARS = 16
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def error(message: str) -> None:
+    """One line on stderr, beginning with ``error:``."""
+    _to_stderr("error: ", "bold red", message)
+
+
+def note(message: str) -> None:
+    """One line on stderr about what was done."""
+    _to_stderr("", "", message)
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+def print_text(line: str) -> None:
+    """One line on stdout."""
+    print(visible(line))  # noqa: T201
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """A table on stdout: wrapped to the width of a terminal, else aligned columns as wide as their content."""
+    table = [[_shown(cell) for cell in row] for row in rows]
+    numeric = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(columns))]
+    if sys.stdout.isatty():
+        _print_rich(columns, table, numeric)
+    else:
+        _print_plain(columns, table, numeric)
+
+
+def visible(text: str) -> str:
+    r"""The text with control characters as escapes, so that none of them reaches a terminal or breaks a line."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@contextmanager
+def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr if that is a terminal. Gives the function that reports so many more steps as done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def _to_stderr(prefix: str, style: str, message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble((prefix, style), visible(" ".join(message.splitlines())))
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else visible(str(cell))
+
+
+def _print_rich(columns: Sequence[str], table: list[list[str]], numeric: list[bool]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        short = all(len(row[place]) <= _SHORT_CHARS for row in table)
+        justify: Literal["left", "right"] = "right" if numeric[place] else "left"
+        shown.add_column(column, justify=justify, no_wrap=short, overflow="fold")
+    for row in table:
+        # Text, because a query may hold what rich would take for markup.
+        shown.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(shown)
+
+
+def _print_plain(columns: Sequence[str], table: list[list[str]], numeric: list[bool]) -> None:
+    # Lengths in terminal cells: a Chinese character takes two.
+    from rich.cells import cell_len
+
+    lines = [list(columns), *table]
+    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        cells = []
+        for cell, width, right in zip(line, widths, numeric, strict=True):
+            padding = " " * (width - cell_len(cell))
+            cells.append(padding + cell if right else cell + padding)
+        print("  ".join(cells).rstrip())  # noqa: T201

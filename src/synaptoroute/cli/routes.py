@@ -1,0 +1,256 @@
+"""``synaptoroute routes``: look at and change the routes of a store."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from synaptoroute.cli import output
+
+if TYPE_CHECKING:
+    from synaptoroute.models import Route
+    from synaptoroute.router import AdaptiveRouter
+    from synaptoroute.storage.base import PutRoute
+
+DB_VARIABLE = "SYNAPTOROUTE_DB"
+DB_HELP = "The SQLite file that holds the routes."
+DEFAULT_DB = Path("routes.db")
+
+#: Texts encoded between two steps of the progress bar.
+_CHUNK = 64
+
+Db = Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, help=DB_HELP)]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+Format = Annotated[
+    Literal["json", "yaml", "csv"] | None,
+    typer.Option("--format", help="The file's format; by its extension unless given."),
+]
+Conflict = Literal["error", "skip", "replace", "merge"]
+
+app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, import and export the routes of a store.")
+
+
+@contextmanager
+def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
+    """A router over the store, closed at the end.
+
+    Raises:
+        StorageError: There is no such file (unless ``create``), or it cannot be used.
+    """
+    from synaptoroute.errors import StorageError
+    from synaptoroute.router import AdaptiveRouter
+    from synaptoroute.storage.sqlite import SQLiteStorage
+
+    if not create and not db.exists():
+        raise StorageError(f"there is no store {db}; name one with --db or make it with 'synaptoroute routes import'")
+    storage = SQLiteStorage(db)
+    try:
+        with AdaptiveRouter(storage=storage) as router:
+            yield router
+    finally:
+        storage.close()
+
+
+@app.command("list")
+def list_routes(*, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
+    """List the routes in the order they were added."""
+    with opened(db) as router:
+        routes = router.routes
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "name": route.name,
+                    "utterance_count": len(route.utterances),
+                    "threshold": route.threshold,
+                    "description": route.description,
+                }
+                for route in routes
+            ]
+        )
+        return
+    rows = [[route.name, len(route.utterances), route.threshold, route.description] for route in routes]
+    output.print_table(["route", "utterances", "threshold", "description"], rows)
+
+
+@app.command("show")
+def show_route(
+    name: Annotated[str, typer.Argument(help="The route's name.")], *, db: Db = DEFAULT_DB, as_json: Json = False
+) -> None:
+    """Show one route with its utterances; --json prints it as it would stand in a route file."""
+    from synaptoroute.route_files import route_entry
+
+    with opened(db) as router:
+        entry = route_entry(router.get_route(name))
+    if as_json:
+        output.print_json(entry)
+        return
+    utterances = entry.pop("utterances")
+    for field, value in entry.items():
+        output.print_text(f"{field}: {value}")
+    output.print_text(f"utterances: {len(utterances)}")
+    for utterance in utterances:
+        output.print_text(f"  {utterance}")
+
+
+@app.command("add")
+def add_route(
+    name: Annotated[str, typer.Argument(help="The route's name.")],
+    *,
+    utterances: Annotated[
+        list[str], typer.Option("-u", "--utterance", help="An example text; repeat it for each of them.")
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Least cosine score a query must reach.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="One sentence for people and tools.")] = None,
+    append: Annotated[bool, typer.Option("--append", help="Add to a route that is there already.")] = False,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Add a route, or with --append more utterances to one. The store is created if it is missing."""
+    from synaptoroute.errors import RouteExistsError
+    from synaptoroute.models import Route
+
+    with opened(db, create=not append) as router:
+        if append:
+            had = router.get_route(name)
+            fields = {"threshold": threshold, "description": description}
+            given = {field: value for field, value in fields.items() if value is not None}
+            router.update_route(name, utterances=[*had.utterances, *utterances], **given)
+        else:
+            route = Route(name=name, utterances=utterances, threshold=threshold, description=description)
+            if route.name in router:
+                raise RouteExistsError(f"there is already a route {route.name!r}; add to it with --append")
+            router.add_route(route)
+        count = len(router.get_route(name).utterances)
+        output.note(f"route {name!r} has {_counted(count, 'utterance')}, revision {router.revision}")
+
+
+@app.command("remove")
+def remove_route(
+    name: Annotated[str, typer.Argument(help="The route's name.")],
+    *,
+    utterance: Annotated[
+        str | None, typer.Option("-u", "--utterance", help="Remove only this utterance of the route.")
+    ] = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Remove a route, or one of its utterances."""
+    with opened(db) as router:
+        if utterance is None:
+            router.delete_route(name)
+            output.note(f"removed route {name!r}, revision {router.revision}")
+        else:
+            router.remove_utterance(name, utterance)
+            output.note(f"removed an utterance of route {name!r}, revision {router.revision}")
+
+
+@app.command("import")
+def import_routes(
+    file: Annotated[str, typer.Argument(help="A JSON, YAML or CSV file, or - for stdin (with --format).")],
+    *,
+    on_conflict: Annotated[
+        Conflict,
+        typer.Option(
+            help="When a route of that name is there: fail, keep the stored one, replace it by the file's, "
+            "or add the file's utterances to it."
+        ),
+    ] = "error",
+    file_format: Format = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Import routes from a file, all of them or none. The store is created if it is missing."""
+    from synaptoroute.route_files import read_routes
+
+    incoming = read_routes(sys.stdin.buffer if file == "-" else file, file_format)
+    with opened(db, create=True) as router:
+        changes = _changes(router, [_resolved(router, route, on_conflict) for route in incoming])
+        revision = _committed(router, changes)
+        new = sum(change.route.name not in router for change in changes)
+        output.note(
+            f"imported {file}: {_counted(new, 'route')} added, {len(changes) - new} changed, "
+            f"{len(incoming) - len(changes)} left as they were; revision {revision}"
+        )
+
+
+@app.command("export")
+def export_routes(
+    file: Annotated[str, typer.Argument(help="The file to write, or - for stdout (as JSON unless --format).")] = "-",
+    *,
+    file_format: Format = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Export all routes to a file; importing it into an empty store gives the same routes."""
+    from synaptoroute.route_files import write_routes
+
+    with opened(db) as router:
+        routes = router.routes
+    if file == "-":
+        write_routes(routes, sys.stdout, file_format or "json")
+    else:
+        write_routes(routes, file, file_format)
+        output.note(f"exported {_counted(len(routes), 'route')} to {file}")
+
+
+def _resolved(router: "AdaptiveRouter", route: "Route", on_conflict: Conflict) -> "Route":
+    """The route as it shall be in the store, its kept utterances in their stored order and in front."""
+    from synaptoroute.errors import RouteExistsError
+
+    if route.name not in router:
+        return route
+    stored = router.get_route(route.name)
+    if on_conflict == "error":
+        raise RouteExistsError(
+            f"there is already a route {route.name!r}, so nothing was imported; see --on-conflict skip, replace, merge"
+        )
+    if on_conflict == "skip":
+        return stored
+    if on_conflict == "merge":
+        given = {field: value for field, value in route if value not in (None, {})}
+        return stored.replaced(**given | {"utterances": (*stored.utterances, *route.utterances)})
+    kept = [text for text in stored.utterances if text in set(route.utterances)]
+    return route.replaced(utterances=(*kept, *route.utterances))
+
+
+def _changes(router: "AdaptiveRouter", wanted: "Sequence[Route]") -> "list[PutRoute]":
+    """What the store must be told to hold the wanted routes; only utterances that it lacks are encoded."""
+    import numpy as np
+
+    from synaptoroute.encoder.base import encode_checked
+    from synaptoroute.storage.base import PutRoute
+
+    stored = {route.name: route for route in router.routes}
+    wanted = [route for route in wanted if route != stored.get(route.name)]
+    had = {route.name: set(stored[route.name].utterances) if route.name in stored else set() for route in wanted}
+    added = [tuple(text for text in route.utterances if text not in had[route.name]) for route in wanted]
+    texts = [text for part in added for text in part]
+    vectors = [np.empty((0, router.encoder.dim), np.float32)]
+    with output.progress("encoding", len(texts)) as advance:
+        for start in range(0, len(texts), _CHUNK):
+            chunk = texts[start : start + _CHUNK]
+            vectors.append(encode_checked(router.encoder, chunk))
+            advance(len(chunk))
+    ends = np.cumsum([len(part) for part in added])[:-1]
+    parts = np.split(np.concatenate(vectors), ends) if added else []
+    return [
+        PutRoute(route=route, added=new, vectors=part, removed=tuple(sorted(had[route.name] - set(route.utterances))))
+        for route, new, part in zip(wanted, added, parts, strict=True)
+    ]
+
+
+def _committed(router: "AdaptiveRouter", changes: "list[PutRoute]") -> int:
+    """The revision after the changes, which are durable together."""
+    from synaptoroute.storage.base import EncoderIdentity
+
+    if not changes:
+        return router.revision
+    encoder = router.encoder
+    identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
+    return router.storage.commit(changes, encoder=identity, expected_revision=router.revision)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

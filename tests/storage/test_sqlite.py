@@ -1,0 +1,381 @@
+"""SQLiteStorage: what is stored comes back bit for bit, all or nothing, and a bad file is never touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synaptoroute.errors import (
+    EncoderMismatchError,
+    RevisionConflictError,
+    StorageCorruptError,
+    StorageError,
+    StorageForeignError,
+)
+from synaptoroute.models import Route
+from synaptoroute.storage import SQLiteStorage
+from synaptoroute.storage.base import DropRoute, EncoderIdentity, PutRoute
+from synaptoroute.storage.migrations import MIGRATIONS
+
+ENCODER = EncoderIdentity(name="test", dim=4, fingerprint="test-1")
+
+
+def vectors(count: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def put(name: str, *utterances: str, seed: int = 0, **fields: Any) -> PutRoute:
+    route = Route(name=name, utterances=utterances, **fields)
+    return PutRoute(route=route, added=route.utterances, vectors=vectors(len(utterances), seed))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "routes.db"
+
+
+def test_a_new_store_is_empty_at_revision_zero(path: Path) -> None:
+    store = SQLiteStorage(path)
+    stored = store.load(ENCODER)
+    assert (stored.revision, stored.routes, stored.vectors.shape) == (0, (), (0, 4))
+    store.close()
+
+
+def test_routes_come_back_whole_and_vectors_bit_for_bit(path: Path) -> None:
+    first = put("a", "x", "y", seed=1, threshold=0.0, description="d", metadata={"k": [1, None, "é"]})
+    second = put("b", "x", seed=2)
+    store = SQLiteStorage(path)
+    assert store.commit([first], encoder=ENCODER, expected_revision=0) == 1
+    assert store.commit([second], encoder=ENCODER, expected_revision=1) == 2
+    store.close()
+
+    again = SQLiteStorage(path)
+    stored = again.load(ENCODER)
+    again.close()
+    assert stored.revision == 2
+    assert stored.routes == (first.route, second.route)
+    assert stored.vectors.tobytes() == np.concatenate([first.vectors, second.vectors]).tobytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
+        st.lists(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip), min_size=1, max_size=5
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_text_is_stored_comes_back(routes: dict[str, list[str]]) -> None:
+    store = SQLiteStorage(":memory:")
+    changes = [put(name, *Route(name=name, utterances=texts).utterances) for name, texts in routes.items()]
+    store.commit(changes, encoder=ENCODER, expected_revision=0)
+    assert store.load(ENCODER).routes == tuple(change.route for change in changes)
+    store.close()
+
+
+def test_an_update_keeps_what_stays_in_order_and_adds_at_the_end() -> None:
+    store = SQLiteStorage(":memory:")
+    store.commit([put("a", "x", "y", "z"), put("b", "q", seed=3)], encoder=ENCODER, expected_revision=0)
+    before = store.load(ENCODER).vectors
+    added = vectors(1, seed=9)
+    route = Route(name="a", utterances=["x", "z", "w"], threshold=0.5)
+    store.commit(
+        [PutRoute(route=route, added=("w",), vectors=added, removed=("y",))], encoder=ENCODER, expected_revision=1
+    )
+    stored = store.load(ENCODER)
+    assert stored.routes[0] == route
+    assert stored.vectors.tobytes() == np.concatenate([before[[0, 2]], added, before[[3]]]).tobytes()
+    store.close()
+
+
+def test_a_dropped_route_takes_its_utterances_with_it(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x"), put("b", "y")], encoder=ENCODER, expected_revision=0)
+    store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=1)
+    assert [route.name for route in store.load(ENCODER).routes] == ["b"]
+    store.close()
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("SELECT count(*) FROM utterances").fetchone() == (1,)
+    plain.close()
+
+
+def test_a_change_based_on_another_revision_is_refused(path: Path) -> None:
+    one, other = SQLiteStorage(path), SQLiteStorage(path)
+    one.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
+    with pytest.raises(RevisionConflictError, match="revision 1"):
+        other.commit([put("b", "y")], encoder=ENCODER, expected_revision=0)
+    assert [route.name for route in other.load(ENCODER).routes] == ["a"]
+    one.close()
+    other.close()
+
+
+def test_a_failing_change_leaves_none_of_its_batch() -> None:
+    store = SQLiteStorage(":memory:")
+    twice = PutRoute(route=Route(name="b", utterances=["y"]), added=("y", "y"), vectors=vectors(2))
+    with pytest.raises(StorageError):
+        store.commit([put("a", "x"), twice], encoder=ENCODER, expected_revision=0)
+    stored = store.load(ENCODER)
+    assert (stored.revision, stored.routes) == (0, ())
+    store.close()
+
+
+def test_vectors_of_another_encoder_are_refused_until_none_are_left(path: Path) -> None:
+    other = EncoderIdentity(name="other", dim=8, fingerprint="other-1")
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
+    with pytest.raises(EncoderMismatchError, match=r"test-1.*other-1"):
+        store.load(other)
+    with pytest.raises(EncoderMismatchError):
+        store.commit([DropRoute(name="a")], encoder=other, expected_revision=1)
+    store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=1)
+    assert store.load(other).revision == 2
+    store.close()
+
+
+# ------------------------------------------------------------------------------------------------------ bad files
+def test_a_file_of_something_else_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 this is a zip file, honestly")
+    with pytest.raises(StorageForeignError, match=r"not a SynaptoRoute database"):
+        SQLiteStorage(path)
+    assert path.read_bytes().startswith(b"PK")
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    foreign = sqlite3.connect(path)
+    foreign.execute("CREATE TABLE bookmarks (url TEXT)")
+    foreign.commit()
+    foreign.close()
+    before = path.read_bytes()
+    with pytest.raises(StorageForeignError, match="another program"):
+        SQLiteStorage(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+    SQLiteStorage(path).close()
+    plain = sqlite3.connect(path)
+    plain.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    plain.close()
+    with pytest.raises(StorageForeignError, match="upgrade synaptoroute"):
+        SQLiteStorage(path)
+
+
+def test_a_folder_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageForeignError, match="is a folder"):
+        SQLiteStorage(tmp_path)
+    with pytest.raises(StorageError, match="does not exist"):
+        SQLiteStorage(tmp_path / "missing" / "routes.db")
+
+
+def test_a_damaged_page_is_reported_as_damage(path: Path) -> None:
+    store = SQLiteStorage(path)
+    changes = [put(f"r{number}", *(f"utterance {number} {n}" for n in range(20))) for number in range(50)]
+    store.commit(changes, encoder=ENCODER, expected_revision=0)
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 12] = b"\xff" * (4096 * 9)
+    path.write_bytes(content)
+    with pytest.raises(StorageCorruptError, match="damaged"):
+        SQLiteStorage(path).load(ENCODER)
+
+
+def test_a_truncated_file_is_reported_as_damage(path: Path) -> None:
+    store = SQLiteStorage(path)
+    changes = [put(f"r{number}", *(f"utterance {number} {n}" for n in range(20))) for number in range(50)]
+    store.commit(changes, encoder=ENCODER, expected_revision=0)
+    store.close()
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(StorageCorruptError, match="damaged"):
+        SQLiteStorage(path).load(ENCODER)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE utterances SET vector = zeroblob(16) WHERE id = 2",
+        "UPDATE utterances SET vector = x'00'",
+        "UPDATE routes SET metadata = '{broken'",
+        "UPDATE routes SET name = '<script>'",
+        "DELETE FROM utterances",
+        "DELETE FROM state",
+    ],
+)
+def test_content_that_was_tampered_with_is_reported_as_damage(path: Path, statement: str) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x", "y")], encoder=ENCODER, expected_revision=0)
+    store.close()
+    plain = sqlite3.connect(path)
+    plain.execute(statement)
+    plain.commit()
+    plain.close()
+    damaged = SQLiteStorage(path)
+    with pytest.raises(StorageCorruptError):
+        damaged.load(ENCODER)
+    damaged.close()
+
+
+def test_a_folder_without_write_permission_gives_a_clear_error(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    # Permissions do not apply to root, so the child becomes nobody after its imports.
+    code = f"""
+import os
+from synaptoroute.errors import StorageError
+from synaptoroute.storage import SQLiteStorage
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    SQLiteStorage({str(locked / "routes.db")!r})
+except StorageError as exc:
+    print("clear:", exc)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("clear: cannot open"), result.stderr
+    assert list(locked.iterdir()) == []
+
+
+def test_a_full_disk_fails_the_change_and_keeps_the_rest(path: Path) -> None:
+    code = f"""
+import resource, signal, sys
+from tests.storage.test_sqlite import ENCODER, put
+from synaptoroute.errors import StorageError
+from synaptoroute.storage import SQLiteStorage
+store = SQLiteStorage({str(path)!r})
+store.commit([put("kept", "x")], encoder=ENCODER, expected_revision=0)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+big = put("big", *(str(n) * 200 for n in range(5_000)))
+try:
+    store.commit([big], encoder=ENCODER, expected_revision=1)
+except StorageError as exc:
+    print("refused")
+print([route.name for route in store.load(ENCODER).routes])
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+print(store.commit([big], encoder=ENCODER, expected_revision=1))
+store.close()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == ["refused", "['kept']", "2"], result.stderr
+
+
+# ----------------------------------------------------------------------------------------- processes and threads
+WRITER = """
+import sys
+from tests.storage.test_sqlite import ENCODER, put
+from synaptoroute.storage import SQLiteStorage
+store = SQLiteStorage(sys.argv[1])
+revision = store.load(ENCODER).revision
+while True:
+    names = [f"r{revision}_{n}" for n in range(3)]
+    changes = [put(name, "x", "y", seed=revision) for name in names]
+    revision = store.commit(changes, encoder=ENCODER, expected_revision=revision)
+    print(revision, flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
+    for _ in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        acknowledged = [writer.stdout.readline() for _ in range(20)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += writer.stdout.readlines()
+        writer.wait()
+        writer.stdout.close()
+        store = SQLiteStorage(path)
+        stored = store.load(ENCODER)
+        store.close()
+        assert stored.revision >= int(acknowledged[-1])
+        assert len(stored.routes) == 3 * stored.revision
+        assert all(route.utterances == ("x", "y") for route in stored.routes)
+
+
+def test_a_forked_child_opens_its_own_connection(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("parent", "x")], encoder=ENCODER, expected_revision=0)
+    child = os.fork()
+    if child == 0:
+        try:
+            store.commit([put("child", "y")], encoder=ENCODER, expected_revision=1)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the exit code is the message
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [route.name for route in store.load(ENCODER).routes] == ["parent", "child"]
+    store.close()
+
+
+def test_a_forked_child_cannot_share_memory() -> None:
+    store = SQLiteStorage(":memory:")
+    child = os.fork()
+    if child == 0:
+        try:
+            store.load(ENCODER)
+        except StorageError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    store.close()
+
+
+def test_a_writer_waits_for_another_process_instead_of_failing(path: Path) -> None:
+    store = SQLiteStorage(path)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    release.start()
+    started = time.monotonic()
+    assert store.commit([put("a", "x")], encoder=ENCODER, expected_revision=0) == 1
+    assert time.monotonic() - started > 0.2
+    release.join()
+    other.close()
+    store.close()
+
+
+def test_a_killed_migration_starts_over(path: Path) -> None:
+    half_made = sqlite3.connect(path)
+    half_made.execute("BEGIN IMMEDIATE")
+    half_made.execute("CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
+    half_made.close()
+    store = SQLiteStorage(path)
+    assert store.load(ENCODER).revision == 0
+    store.close()
+
+
+def test_the_file_says_what_it_is_and_uses_a_write_ahead_log(path: Path) -> None:
+    SQLiteStorage(path).close()
+    plain = sqlite3.connect(path)
+    assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert plain.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert [row[0] for row in plain.execute("SELECT version FROM migrations")] == list(range(1, len(MIGRATIONS) + 1))
+    plain.close()
+
+
+def test_a_sound_store_checks_out_and_a_closed_one_says_so(path: Path) -> None:
+    store = SQLiteStorage(path)
+    assert store.check() == []
+    assert repr(store) == f"SQLiteStorage({str(path)!r})"
+    assert store.path == str(path)
+    store.close()
+    store.close()
+    with pytest.raises(StorageError, match="closed"):
+        store.load(ENCODER)
