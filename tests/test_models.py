@@ -79,7 +79,9 @@ def test_too_many_utterances_are_refused() -> None:
         clean_utterances(str(number) for number in range(100_001))
 
 
-@pytest.mark.parametrize("metadata", [{"f": object()}, {"n": float("nan")}, ["list"], {"big": "x" * 70_000}])
+@pytest.mark.parametrize(
+    "metadata", [{"f": object()}, {"n": float("nan")}, ["list"], {"big": "x" * 70_000}, {"s": "\ud800"}]
+)
 def test_metadata_must_be_a_small_json_object(metadata: object) -> None:
     with pytest.raises(InvalidRouteError, match="metadata"):
         Route(name="a", utterances=["x"], metadata=metadata)  # type: ignore[arg-type]

@@ -265,6 +265,20 @@ def test_only_new_utterances_are_encoded(encoder: BundledEncoder) -> None:
         assert router.revision == revision + 2
 
 
+def test_put_adds_replaces_and_leaves_alone_all_at_once(encoder: BundledEncoder) -> None:
+    counting, told = CountingEncoder(encoder), list[tuple[int, int]]()
+    with AdaptiveRouter(counting) as router:
+        router.add_routes([BILLING, WEATHER])
+        counting.asked.clear()
+        billing = BILLING.replaced(utterances=["settle the invoice", "pay my bill"])
+        assert router.put_routes([billing, WEATHER, MUSIC], progress=lambda *done: told.append(done)) == 2
+        assert counting.asked == ["settle the invoice", *MUSIC.utterances]
+        assert told == [(4, 4)]
+        assert router.get_route("billing").utterances == ("pay my bill", "settle the invoice")
+        assert router.put_routes([WEATHER, MUSIC]) == 2
+        assert router.put_routes([]) == 2
+
+
 def test_a_match_names_the_right_utterance_after_many_changes(router: AdaptiveRouter) -> None:
     router.add_utterance("billing", "how much money do I have")
     router.add_utterance("weather", "how warm is it")

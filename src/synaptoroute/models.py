@@ -132,7 +132,8 @@ class Route(BaseModel):
         except ValidationError as exc:
             first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise InvalidRouteError(f"route {str(name)[:40]!r}: {field}: {first['msg']}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise InvalidRouteError(f"route {str(name)[:40]!r}: {field}: {message}") from None
 
     _clean_name = field_validator("name", mode="before")(clean_name)
     _clean_utterances = field_validator("utterances", mode="before")(clean_utterances)
@@ -148,11 +149,12 @@ class Route(BaseModel):
         if not isinstance(metadata, Mapping):
             raise InvalidRouteError(f"metadata must be a JSON object, got {type(metadata).__name__}")
         try:
-            text = json.dumps(metadata, allow_nan=False)
+            text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+            size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as exc:
             raise InvalidRouteError(f"metadata is not JSON: {exc}") from None
-        if len(text) > MAX_METADATA_BYTES:
-            raise InvalidRouteError(f"metadata takes {len(text):,} bytes, at most {MAX_METADATA_BYTES:,} are accepted")
+        if size > MAX_METADATA_BYTES:
+            raise InvalidRouteError(f"metadata takes {size:,} bytes, at most {MAX_METADATA_BYTES:,} are accepted")
         return FrozenDict(frozen(json.loads(text)))
 
     def replaced(self, **changes: Any) -> Route:

@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.policy import Limits
-from synaptoroute.encoder.base import BaseEncoder, encode_checked
+from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.encoder.bundled import BundledEncoder, usable_cores
 from synaptoroute.errors import (
     InvalidInputError,
@@ -32,7 +33,12 @@ from synaptoroute.table import RouteTable
 
 __all__ = ["AdaptiveRouter", "OptimizationProfile"]
 
+#: Told how many of how many are done.
+Progress = Callable[[int, int], None]
+
 _Unset = object()
+_NO_VECTORS = np.empty((0, 0), np.float32)
+_ENCODED_AT_ONCE = 256
 
 
 class RouteOptions(TypedDict, total=False):
@@ -175,24 +181,32 @@ class AdaptiveRouter:
         """
         return self.add_routes([route])
 
-    def add_routes(self, routes: Iterable[Route]) -> int:
-        """Add routes, all of them or, on any error, none; see ``add_route``. Returns the new revision."""
+    def add_routes(self, routes: Iterable[Route], *, progress: Progress | None = None) -> int:
+        """Add routes, all of them or, on any error, none; see ``add_route``. Returns the new revision.
+
+        Args:
+            routes: New routes.
+            progress: Told how many of how many utterances have been encoded.
+        """
         routes = list(routes)
 
         def plan(table: RouteTable) -> list[Change]:
-            names: set[str] = set(table.slots)
+            names = set(table.slots)
             for route in routes:
                 if route.name in names:
                     raise RouteExistsError(f"there is already a route {route.name!r}; use update_route to change it")
                 names.add(route.name)
-            vectors = self._encode([text for route in routes for text in route.utterances])
-            ends = np.cumsum([len(route.utterances) for route in routes])[:-1]
-            return [
-                PutRoute(route=route, added=route.utterances, vectors=part)
-                for route, part in zip(routes, np.split(vectors, ends), strict=True)
-            ]
+            return self._puts(table, routes, progress)
 
-        return self._change(plan) if routes else self.revision
+        return self._change(plan)
+
+    def put_routes(self, routes: Iterable[Route], *, progress: Progress | None = None) -> int:
+        """Add routes or put them in the place of those of the same name, all or none. Returns the revision.
+
+        Only utterances that are new to a route are encoded; routes that are there just so are left alone.
+        """
+        routes = list(routes)
+        return self._change(lambda table: self._puts(table, routes, progress))
 
     def update_route(
         self,
@@ -213,13 +227,9 @@ class AdaptiveRouter:
         """
         fields = {"threshold": threshold, "description": description, "metadata": metadata}
         given = {field: value for field, value in fields.items() if value is not _Unset}
-        wanted = None if utterances is None else clean_utterances(utterances)
-
-        def plan(table: RouteTable) -> list[Change]:
-            route = table.get(name)
-            return [self._put(route, wanted if wanted is not None else route.utterances, given)]
-
-        return self._change(plan)
+        if utterances is not None:
+            given["utterances"] = clean_utterances(utterances)
+        return self._change(lambda table: self._puts(table, [table.get(name).replaced(**given)]))
 
     def update_threshold(self, name: str, threshold: float | None) -> int:
         """Set or, with None, remove a route's threshold. Returns the new revision."""
@@ -235,8 +245,7 @@ class AdaptiveRouter:
 
         def plan(table: RouteTable) -> list[Change]:
             route = table.get(name)
-            wanted = tuple(dict.fromkeys((*route.utterances, *texts)))
-            return [self._put(route, wanted, {})] if wanted != route.utterances else []
+            return self._puts(table, [route.replaced(utterances=(*route.utterances, *texts))])
 
         return self._change(plan)
 
@@ -256,7 +265,7 @@ class AdaptiveRouter:
             kept = tuple(other for other in route.utterances if other != text)
             if not kept:
                 raise InvalidRouteError(f"route {name!r} would be left without utterances; use delete_route")
-            return [self._put(route, kept, {})]
+            return self._puts(table, [route.replaced(utterances=kept)])
 
         return self._change(plan)
 
@@ -268,20 +277,30 @@ class AdaptiveRouter:
 
         return self._change(plan)
 
-    def _put(self, route: Route, wanted: tuple[str, ...], fields: dict[str, Any]) -> PutRoute:
-        """The change from a route to itself with other utterances and fields; kept utterances stay in front."""
-        had, shall = set(route.utterances), set(wanted)
-        kept = tuple(text for text in route.utterances if text in shall)
-        added = tuple(text for text in wanted if text not in had)
-        return PutRoute(
-            route=route.replaced(utterances=kept + added, **fields),
-            added=added,
-            vectors=self._encode(added),
-            removed=tuple(text for text in route.utterances if text not in shall),
-        )
+    def _puts(self, table: RouteTable, routes: list[Route], progress: Progress | None = None) -> list[Change]:
+        """What turns the table's routes of these names into these; kept utterances stay in front, in their order."""
+        puts: list[PutRoute] = []
+        for route in routes:
+            stored = table.by_slot[table.slots[route.name]] if route.name in table.slots else None
+            had, shall = stored.utterances if stored else (), set(route.utterances)
+            added = tuple(text for text in route.utterances if text not in set(had))
+            route = route.replaced(utterances=(*(text for text in had if text in shall), *added))
+            if route != stored:
+                removed = tuple(text for text in had if text not in shall)
+                puts.append(PutRoute(route=route, added=added, vectors=_NO_VECTORS, removed=removed))
+        vectors = self._encode([text for put in puts for text in put.added], progress)
+        ends = np.cumsum([len(put.added) for put in puts])[:-1]
+        parts = np.split(vectors, ends) if puts else []
+        return [replace(put, vectors=part) for put, part in zip(puts, parts, strict=True)]
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        return encode_checked(self._encoder, texts)
+    def _encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        if progress is None:
+            return encode_checked(self._encoder, texts)
+        parts = [encode_checked(self._encoder, [])]
+        for start in range(0, len(texts), _ENCODED_AT_ONCE):
+            parts.append(encode_checked(self._encoder, texts[start : start + _ENCODED_AT_ONCE]))
+            progress(min(start + _ENCODED_AT_ONCE, len(texts)), len(texts))
+        return np.concatenate(parts)
 
     def _change(self, plan: Callable[[RouteTable], list[Change]]) -> int:
         """Plan on the current table, make it durable, then swap in the next: the order that loses nothing."""

@@ -484,7 +484,9 @@ def foreign(db: Path) -> None:
 @pytest.mark.parametrize("damage", [damaged_vector, damaged_page, foreign])
 def test_a_damaged_store_is_one_line_of_error_and_broken_for_doctor(db: Path, damage: Any) -> None:
     damage(db)
-    for arguments in (["routes", "list"], ["route", "pay my bill"], ["routes", "export"]):
+    # What does not need the vectors can still be rescued when only they are damaged.
+    rescuable = damage is damaged_vector
+    for arguments in (["route", "pay my bill"], *([] if rescuable else [["routes", "list"], ["routes", "export"]])):
         result = run(*arguments, "--db", db)
         assert (result.code, result.stdout) == (1, "")
         assert result.stderr.startswith("error: ")

@@ -63,13 +63,13 @@ routes = st.builds(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(routes, max_size=4, unique_by=lambda route: route.name))
 def test_what_is_written_is_read_again(file_format: FileFormat, some: list[Route]) -> None:
     assert read(written(some, file_format), file_format) == some
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(routes, max_size=2, unique_by=lambda route: route.name))
 def test_yaml_round_trips_where_pyyaml_was_built_without_libyaml(some: list[Route]) -> None:
     with pytest.MonkeyPatch.context() as patch:

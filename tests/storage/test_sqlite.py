@@ -142,7 +142,10 @@ def test_vectors_of_another_encoder_are_refused_until_none_are_left(path: Path) 
         store.load(other)
     with pytest.raises(EncoderMismatchError):
         store.commit([DropRoute(name="a")], encoder=other, expected_revision=1)
+    assert [route.name for route in store.routes()] == ["a"]
+    assert store.encoder() == ENCODER
     store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=1)
+    assert store.encoder() is None
     assert store.load(other).revision == 2
     store.close()
 

@@ -57,7 +57,7 @@ def _synaptoroute(
 ) -> None:
     """Route text to the route whose example utterances it is closest to, or to none.
 
-    Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query belongs to no route.
+    Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query has no route.
     """
 
 

@@ -53,15 +53,15 @@ def visible(text: str) -> str:
 
 
 @contextmanager
-def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr if that is a terminal. Gives the function that reports so many more steps as done."""
+def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr if that is a terminal. Gives the function that is told how many of how many are done."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _to_stderr(prefix: str, style: str, message: str) -> None:

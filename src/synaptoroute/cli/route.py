@@ -30,7 +30,9 @@ def route(
         typer.Option("--routes", help="Take the routes from this JSON, YAML or CSV file, not from a store."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Route the lines of this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, written as lines come in.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a query, written as they are routed.")
+    ] = False,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many matches a JSON object lists.")] = 5,
     threshold: Annotated[
         float | None,
@@ -43,8 +45,9 @@ def route(
 ) -> None:
     """Route texts from arguments, a file or stdin.
 
-    Empty lines are skipped. A text that cannot be routed is reported on stderr and the others are answered; the exit
-    code is then 1. It is 3 if any query belongs to no route, and 0 if each has one.
+    Empty lines are skipped.
+    A text that cannot be routed is reported on stderr, the others are answered.
+    Exit codes: 0 all have a route, 1 failure, 2 wrong usage, 3 some have none.
     """
     if texts and file:
         raise typer.BadParameter("give texts or --file, not both")

@@ -1,7 +1,7 @@
 """``synaptoroute routes``: look at and change the routes of a store."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,14 +13,10 @@ from synaptoroute.cli import output
 if TYPE_CHECKING:
     from synaptoroute.models import Route
     from synaptoroute.router import AdaptiveRouter
-    from synaptoroute.storage.base import PutRoute
 
 DB_VARIABLE = "SYNAPTOROUTE_DB"
 DB_HELP = "The SQLite file that holds the routes."
 DEFAULT_DB = Path("routes.db")
-
-#: Texts encoded between two steps of the progress bar.
-_CHUNK = 64
 
 Db = Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, help=DB_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
@@ -40,12 +36,11 @@ def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
     Raises:
         StorageError: There is no such file (unless ``create``), or it cannot be used.
     """
-    from synaptoroute.errors import StorageError
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.sqlite import SQLiteStorage
 
-    if not create and not db.exists():
-        raise StorageError(f"there is no store {db}; name one with --db or make it with 'synaptoroute routes import'")
+    if not create:
+        require_store(db)
     storage = SQLiteStorage(db)
     try:
         with AdaptiveRouter(storage=storage) as router:
@@ -54,11 +49,30 @@ def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
         storage.close()
 
 
+def require_store(db: Path) -> None:
+    """Raise StorageError if there is no such file, instead of making an empty store of that name."""
+    from synaptoroute.errors import StorageError
+
+    if not db.exists():
+        raise StorageError(f"there is no store {db}; name one with --db or make it with 'synaptoroute routes import'")
+
+
+def stored_routes(db: Path) -> "tuple[Route, ...]":
+    """The routes of a store, whichever encoder they were stored with."""
+    from synaptoroute.storage.sqlite import SQLiteStorage
+
+    require_store(db)
+    storage = SQLiteStorage(db)
+    try:
+        return storage.routes()
+    finally:
+        storage.close()
+
+
 @app.command("list")
 def list_routes(*, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
     """List the routes in the order they were added."""
-    with opened(db) as router:
-        routes = router.routes
+    routes = stored_routes(db)
     if as_json:
         output.print_json(
             [
@@ -81,10 +95,13 @@ def show_route(
     name: Annotated[str, typer.Argument(help="The route's name.")], *, db: Db = DEFAULT_DB, as_json: Json = False
 ) -> None:
     """Show one route with its utterances; --json prints it as it would stand in a route file."""
+    from synaptoroute.errors import RouteNotFoundError
     from synaptoroute.route_files import route_entry
 
-    with opened(db) as router:
-        entry = route_entry(router.get_route(name))
+    route = next((route for route in stored_routes(db) if route.name == name), None)
+    if route is None:
+        raise RouteNotFoundError(f"there is no route {name!r}")
+    entry = route_entry(route)
     if as_json:
         output.print_json(entry)
         return
@@ -167,12 +184,15 @@ def import_routes(
 
     incoming = read_routes(sys.stdin.buffer if file == "-" else file, file_format)
     with opened(db, create=True) as router:
-        changes = _changes(router, [_resolved(router, route, on_conflict) for route in incoming])
-        revision = _committed(router, changes)
-        new = sum(change.route.name not in router for change in changes)
+        stored = {route.name: route for route in router.routes}
+        wanted = [_resolved(stored.get(route.name), route, on_conflict) for route in incoming]
+        new = sum(route.name not in stored for route in wanted)
+        with output.progress("encoding") as advance:
+            router.put_routes(wanted, progress=advance)
+        changed = sum(stored[route.name] != router.get_route(route.name) for route in wanted if route.name in stored)
         output.note(
-            f"imported {file}: {_counted(new, 'route')} added, {len(changes) - new} changed, "
-            f"{len(incoming) - len(changes)} left as they were; revision {revision}"
+            f"imported {file}: {_counted(new, 'route')} added, {changed} changed, "
+            f"{len(incoming) - new - changed} left as they were; revision {router.revision}"
         )
 
 
@@ -186,8 +206,7 @@ def export_routes(
     """Export all routes to a file; importing it into an empty store gives the same routes."""
     from synaptoroute.route_files import write_routes
 
-    with opened(db) as router:
-        routes = router.routes
+    routes = stored_routes(db)
     if file == "-":
         write_routes(routes, sys.stdout, file_format or "json")
     else:
@@ -195,61 +214,20 @@ def export_routes(
         output.note(f"exported {_counted(len(routes), 'route')} to {file}")
 
 
-def _resolved(router: "AdaptiveRouter", route: "Route", on_conflict: Conflict) -> "Route":
-    """The route as it shall be in the store, its kept utterances in their stored order and in front."""
+def _resolved(stored: "Route | None", route: "Route", on_conflict: Conflict) -> "Route":
+    """The route as it shall be in the store."""
     from synaptoroute.errors import RouteExistsError
 
-    if route.name not in router:
+    if stored is None or on_conflict == "replace":
         return route
-    stored = router.get_route(route.name)
     if on_conflict == "error":
         raise RouteExistsError(
             f"there is already a route {route.name!r}, so nothing was imported; see --on-conflict skip, replace, merge"
         )
     if on_conflict == "skip":
         return stored
-    if on_conflict == "merge":
-        given = {field: value for field, value in route if value not in (None, {})}
-        return stored.replaced(**given | {"utterances": (*stored.utterances, *route.utterances)})
-    kept = [text for text in stored.utterances if text in set(route.utterances)]
-    return route.replaced(utterances=(*kept, *route.utterances))
-
-
-def _changes(router: "AdaptiveRouter", wanted: "Sequence[Route]") -> "list[PutRoute]":
-    """What the store must be told to hold the wanted routes; only utterances that it lacks are encoded."""
-    import numpy as np
-
-    from synaptoroute.encoder.base import encode_checked
-    from synaptoroute.storage.base import PutRoute
-
-    stored = {route.name: route for route in router.routes}
-    wanted = [route for route in wanted if route != stored.get(route.name)]
-    had = {route.name: set(stored[route.name].utterances) if route.name in stored else set() for route in wanted}
-    added = [tuple(text for text in route.utterances if text not in had[route.name]) for route in wanted]
-    texts = [text for part in added for text in part]
-    vectors = [np.empty((0, router.encoder.dim), np.float32)]
-    with output.progress("encoding", len(texts)) as advance:
-        for start in range(0, len(texts), _CHUNK):
-            chunk = texts[start : start + _CHUNK]
-            vectors.append(encode_checked(router.encoder, chunk))
-            advance(len(chunk))
-    ends = np.cumsum([len(part) for part in added])[:-1]
-    parts = np.split(np.concatenate(vectors), ends) if added else []
-    return [
-        PutRoute(route=route, added=new, vectors=part, removed=tuple(sorted(had[route.name] - set(route.utterances))))
-        for route, new, part in zip(wanted, added, parts, strict=True)
-    ]
-
-
-def _committed(router: "AdaptiveRouter", changes: "list[PutRoute]") -> int:
-    """The revision after the changes, which are durable together."""
-    from synaptoroute.storage.base import EncoderIdentity
-
-    if not changes:
-        return router.revision
-    encoder = router.encoder
-    identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
-    return router.storage.commit(changes, encoder=identity, expected_revision=router.revision)
+    given = {field: value for field, value in route if value not in (None, {})}
+    return stored.replaced(**given | {"utterances": (*stored.utterances, *route.utterances)})
 
 
 def _counted(count: int, noun: str) -> str:

@@ -161,18 +161,34 @@ class SQLiteStorage:
             revision = self._revision(connection)
             count = connection.execute("SELECT count(*) FROM utterances").fetchone()[0]
             vectors = np.empty((count, encoder.dim), np.float32)
-            texts: dict[int, list[str]] = {}
-            query = "SELECT route_id, text, vector, crc32 FROM utterances ORDER BY route_id, id"
-            for row, (route_id, text, vector, crc32) in enumerate(connection.execute(query)):
+            query = "SELECT route_id, vector, crc32 FROM utterances ORDER BY route_id, id"
+            for row, (route_id, vector, crc32) in enumerate(connection.execute(query)):
                 if len(vector) != 4 * encoder.dim or zlib.crc32(vector) != crc32:
                     raise StorageCorruptError(
                         f"{self._path}: the vector of an utterance of route {route_id} is damaged; restore a backup"
                     )
                 vectors[row] = np.frombuffer(vector, "<f4")
-                texts.setdefault(route_id, []).append(text)
-            query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
-            routes = tuple(self._route(texts, *fields) for fields in connection.execute(query))
+            routes = self._routes(connection)
         return StoredTable(revision=revision, routes=routes, vectors=vectors)
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes without their vectors, whichever encoder they were stored with."""
+        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+            return self._routes(connection)
+
+    def encoder(self) -> EncoderIdentity | None:
+        """Whose vectors are stored; None if none are."""
+        query = "SELECT name, dim, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1)"
+        with self._connected("read") as connection:
+            row = connection.execute(query).fetchone()
+        return None if row is None else EncoderIdentity(name=row[0], dim=row[1], fingerprint=row[2])
+
+    def _routes(self, connection: sqlite3.Connection) -> tuple[Route, ...]:
+        texts: dict[int, list[str]] = {}
+        for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
+            texts.setdefault(route_id, []).append(text)
+        query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
+        return tuple(self._route(texts, *fields) for fields in connection.execute(query))
 
     def _route(
         self,
