@@ -17,9 +17,12 @@ SOURCE = Path(synaptoroute.__file__).parent
 #: Rooms from the top of the house to its foundation; a room imports only from rooms further down.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli", "server", "integrations", "bench", "testing"),
+    ("cli", "server", "integrations", "testing"),
+    ("bench",),
+    ("lint", "labelled_files"),
     ("router", "route_files"),
-    ("batching", "table"),
+    ("learning",),
+    ("batching", "table", "evaluation"),
     ("encoder", "index", "storage", "sync", "rerank", "language"),
     ("decision",),
     ("models", "profile"),

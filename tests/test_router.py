@@ -109,7 +109,7 @@ def test_a_decision_explains_itself(router: AdaptiveRouter) -> None:
     assert decision.matches[0].utterance == "show my balance"
     assert decision.score == decision.matches[0].score
     assert decision.confidence == decision.matches[0].confidence > 0.5
-    assert decision.margin == pytest.approx(decision.matches[0].score - decision.matches[1].score, abs=1e-6)
+    assert decision.margin == decision.confidence - decision.matches[1].confidence
 
 
 @pytest.mark.parametrize(

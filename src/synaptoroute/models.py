@@ -168,6 +168,7 @@ class Reason(StrEnum):
     MATCHED = "matched"
     BELOW_THRESHOLD = "below_threshold"
     BELOW_CONFIDENCE = "below_confidence"
+    AMBIGUOUS = "ambiguous"
     NO_ROUTES = "no_routes"
 
 
@@ -196,7 +197,7 @@ class Decision:
         name: The chosen route, or None when the router abstained.
         score: Cosine similarity of the best route's nearest utterance; None if there was no route to compare with.
         confidence: Calibrated probability in [0, 1] that the best route is right.
-        margin: Score of the best route minus that of the runner-up; None without a runner-up.
+        margin: Lead in confidence of the best route over the runner-up, in [0, 1]; None without a runner-up.
         matches: The best routes, best first, whether or not they passed.
         reason: Why.
         revision: The revision of the route table that decided.

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
+from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.calibration import Calibration, calibrate
-from synaptoroute.decision.policy import Limits
+from synaptoroute.decision.evidence import CANDIDATES
+from synaptoroute.decision.head import Checkpoint, no_checkpoint
+from synaptoroute.decision.model import DecisionModel, Examples, Outside, can_learn, learn
+from synaptoroute.decision.policy import NO_LIMITS, Limits
+from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import RouteNotFoundError
-from synaptoroute.index import ExactIndex, Nearest
+from synaptoroute.index import ExactIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
 from synaptoroute.storage.base import Change, PutRoute, StoredTable
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedTable:
+    """What was learned from a table.
+
+    Attributes:
+        model: Its columns are the routes of ``utterances``, in order.
+        utterances: Route name -> the utterances it had then. A route that has others now is new to the model.
+    """
+
+    model: DecisionModel
+    utterances: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +52,8 @@ class RouteTable:
         slots: Route name -> slot, in the order the routes were added.
         by_slot: Slot -> route.
         index: One row an utterance, in the route's own order.
-        background: Gives unit rows of texts that belong to no route, for the calibration.
+        background: Gives the unit rows of the ``BACKGROUND`` sentences.
+        learned: The head and its gate, from these or earlier routes; None until there is one.
     """
 
     revision: int
@@ -39,6 +61,7 @@ class RouteTable:
     by_slot: MappingProxyType[int, Route]
     index: ExactIndex
     background: Callable[[], Vectors]
+    learned: LearnedTable | None = None
 
     @classmethod
     def from_stored(cls, stored: StoredTable, background: Callable[[], Vectors]) -> RouteTable:
@@ -93,16 +116,114 @@ class RouteTable:
             index = index.without(np.concatenate(gone))
         if vectors:
             index = index.extended(np.concatenate(vectors), np.concatenate(owners))
-        return RouteTable(revision, MappingProxyType(slots), MappingProxyType(by_slot), index, self.background)
+        return replace(
+            self,
+            revision=revision,
+            slots=MappingProxyType(slots),
+            by_slot=MappingProxyType(by_slot),
+            index=index,
+        )
 
-    # ------------------------------------------------------------------------------------------------ deciding
+    # ---------------------------------------------------------------------------------------------- learning
+    def learn(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable | None:
+        """Train on this table's utterances; None if there are none, or too many for the head. Takes seconds.
+
+        Args:
+            checkpoint: Called at every step; whatever it raises ends the training.
+        """
+        routes = self.routes
+        count = len(self.index)
+        if not can_learn(count, len(routes)):
+            return None
+        rows = [self.index.rows_of(slot) for slot in self.slots.values()]
+        texts = [text for route in routes for text in route.utterances]
+        columns = np.repeat(np.arange(len(routes), dtype=np.int32), [len(part) for part in rows])
+        vectors = self.index.vectors_of(np.concatenate(rows))
+        model = learn(
+            Examples(texts, vectors, columns, len(routes)), Outside(BACKGROUND, self.background()), checkpoint
+        )
+        return LearnedTable(model=model, utterances={route.name: route.utterances for route in routes})
+
+    def with_learned(self, learned: LearnedTable | None) -> RouteTable:
+        """The same routes, decided with what was learned from these or earlier ones."""
+        return replace(self, learned=learned)
+
+    @cached_property
+    def fitted(self) -> bool:
+        """Whether what was learned is from just these utterances, or nothing can be learned from them."""
+        if self.learned is None:
+            return not can_learn(len(self.index), len(self.slots))
+        return self.learned.utterances == {route.name: route.utterances for route in self.routes}
+
     @cached_property
     def calibration(self) -> Calibration:
-        """Learned from the utterances when a query first needs it."""
+        """For neighbours alone; learned from the utterances when a query first needs it."""
         return calibrate(self.index.vectors, self.index.owners, self.background())
 
-    def allowed(self, names: Iterable[str] | None) -> Mask | None:
-        """A mask over slots for ``BaseIndex.search``. Raises RouteNotFoundError for a name that is not there."""
+    @cached_property
+    def _known(self) -> tuple[Ints, Ints, Mask]:
+        """Owner and group of each column of the head, -1 where its route is gone or changed; and who is new to it."""
+        learned = self.learned.utterances if self.learned else {}
+        new = np.zeros(max(self.by_slot, default=-1) + 1, bool)
+        for name, slot in self.slots.items():
+            new[slot] = learned.get(name) != self.by_slot[slot].utterances
+        owners = np.array([self.slots.get(name, -1) for name in learned], np.int64)
+        owners[owners >= 0] = np.where(new[owners[owners >= 0]], -1, owners[owners >= 0])
+        groups = np.where(owners >= 0, np.searchsorted(self.index.present, owners), -1)
+        return owners, groups, new
+
+    # ------------------------------------------------------------------------------------------------ deciding
+    def decide(
+        self,
+        texts: Sequence[str],
+        vectors: Vectors,
+        *,
+        top_k: int = 5,
+        limits: Limits = NO_LIMITS,
+        allow: Iterable[str] | None = None,
+    ) -> list[Decision]:
+        """Route encoded queries.
+
+        Args:
+            texts: Queries (n).
+            vectors: Their unit rows (n, dim).
+            top_k: How many matches each Decision lists, at least 1.
+            limits: What the best route must reach.
+            allow: Names of the only routes to consider; None considers all.
+
+        Raises:
+            RouteNotFoundError: A name in ``allow`` is not a route.
+        """
+        if not texts:
+            return []
+        ranking = self.rank(texts, vectors, max(top_k, 2), self._mask(allow))
+        return [
+            self._decision(ranking, query, top_k, limits) if ranking.owners[query, 0] >= 0 else self._no_routes()
+            for query in range(len(texts))
+        ]
+
+    def rank(self, texts: Sequence[str], vectors: Vectors, k: int, allow: Mask | None = None) -> Ranking:
+        """The k best routes of each query, by the head where it knows the route and by neighbours where not."""
+        owners, groups, new = self._known
+        usable = groups >= 0 if allow is None else (groups >= 0) & allow[owners]
+        if self.learned is None or not usable.any():
+            return self._by_neighbours(vectors, k, allow)
+        model = self.learned.model
+        evidence = model.ask(self.index.grouped, groups, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
+        ranking = by_model(evidence, model.gate, owners)
+        newcomers = new if allow is None else new & allow
+        if newcomers.any():
+            ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers), self.calibration)
+        return ranking
+
+    def _by_neighbours(self, vectors: Vectors, k: int, allow: Mask | None) -> Ranking:
+        nearest = self.index.search(vectors, k, allow)
+        return by_neighbours(
+            nearest.owners.astype(np.int64), nearest.scores.astype(np.float64), nearest.rows, self.calibration
+        )
+
+    def _mask(self, names: Iterable[str] | None) -> Mask | None:
+        """Which slots have one of these names. Raises RouteNotFoundError for a name that is not there."""
         if names is None:
             return None
         mask = np.zeros(max(self.by_slot, default=-1) + 1, bool)
@@ -111,63 +232,40 @@ class RouteTable:
             mask[self.slots[name]] = True
         return mask
 
-    def decide(
-        self, queries: Vectors, *, top_k: int = 5, limits: Limits | None = None, allow: Iterable[str] | None = None
-    ) -> list[Decision]:
-        """Route encoded queries.
-
-        Args:
-            queries: Unit rows (n, dim).
-            top_k: How many matches each Decision lists, at least 1.
-            limits: What the best route must reach.
-            allow: Names of the only routes to consider; None considers all.
-
-        Raises:
-            RouteNotFoundError: A name in ``allow`` is not a route.
-        """
-        nearest = self.index.search(queries, max(top_k, 1) + 1, self.allowed(allow))
-        margins = _margins(nearest)
-        confidences = self.calibration.confidence(nearest.scores, margins)
-        limits = limits or Limits()
-        return [self._decision(nearest, margins, confidences, query, top_k, limits) for query in range(len(queries))]
-
-    def _decision(
-        self, nearest: Nearest, margins: Vectors, confidences: np.ndarray, query: int, top_k: int, limits: Limits
-    ) -> Decision:
-        found = int((nearest.owners[query] >= 0).sum())
-        if not found:
-            return Decision(
-                name=None, score=None, confidence=0.0, margin=None, matches=(), reason=Reason.NO_ROUTES,
-                revision=self.revision,
-            )  # fmt: skip
-        matches = tuple(
-            self._match(int(owner), int(row), float(score), float(confidence))
-            for owner, row, score, confidence in zip(
-                nearest.owners[query, : min(found, top_k)], nearest.rows[query], nearest.scores[query],
-                confidences[query], strict=False,
-            )
-        )  # fmt: skip
+    def _decision(self, ranking: Ranking, query: int, top_k: int, limits: Limits) -> Decision:
+        found = int((ranking.owners[query] >= 0).sum())
+        matches = tuple(self._match(ranking, query, place) for place in range(min(found, top_k)))
         best = matches[0]
-        reason = limits.for_route(self.get(best.name).threshold).judge(best.score, best.confidence)
+        runner_up = float(ranking.confidences[query, 1]) if found > 1 else 0.0
+        own_threshold = self.by_slot[int(ranking.owners[query, 0])].threshold
+        reason = limits.for_route(own_threshold).judge(best.score, best.confidence, runner_up)
         return Decision(
             name=best.name if reason is Reason.MATCHED else None,
             score=best.score,
             confidence=best.confidence,
-            margin=float(margins[query, 0]) if found > 1 else None,
+            margin=best.confidence - runner_up if found > 1 else None,
             matches=matches,
             reason=reason,
             revision=self.revision,
         )
 
-    def _match(self, slot: int, row: int, score: float, confidence: float) -> Match:
+    def _match(self, ranking: Ranking, query: int, place: int) -> Match:
+        slot, row = int(ranking.owners[query, place]), int(ranking.rows[query, place])
         route = self.by_slot[slot]
-        place = int(np.searchsorted(self.index.rows_of(slot), row))
-        return Match(name=route.name, score=score, confidence=confidence, utterance=route.utterances[place])
+        return Match(
+            name=route.name,
+            score=float(np.clip(ranking.scores[query, place], -1, 1)),
+            confidence=float(ranking.confidences[query, place]),
+            utterance=route.utterances[row - int(self.index.rows_of(slot)[0])],
+        )
 
-
-def _margins(nearest: Nearest) -> Vectors:
-    """Each route's score minus that of the best other route; a score below zero counts as no rival."""
-    rivals = np.maximum(nearest.scores, 0)
-    margins = np.maximum(nearest.scores, -1) - rivals[:, :1]
-    margins[:, 0] = nearest.scores[:, 0] - rivals[:, 1]
-    return margins
+    def _no_routes(self) -> Decision:
+        return Decision(
+            name=None,
+            score=None,
+            confidence=0.0,
+            margin=None,
+            matches=(),
+            reason=Reason.NO_ROUTES,
+            revision=self.revision,
+        )

@@ -61,13 +61,19 @@ def test_changing_is_the_same_as_building_anew(seed: int, owners: list[int], dat
     gone = data.draw(st.sets(st.integers(0, max(len(owners) - 1, 0)), max_size=len(owners)))
     grown = ExactIndex.empty(DIM).extended(rows[:split], owner[:split]).extended(rows[split:], owner[split:])
     left = grown.without(np.array(sorted(gone), np.int64))
-    keep = [row for row in range(len(owners)) if row not in gone]
+    keep = [row for row in sorted(range(len(owners)), key=owners.__getitem__) if row not in placed_at(gone, owners)]
     assert left.vectors.tobytes() == rows[keep].tobytes()
     assert left.owners.tolist() == owner[keep].tolist()
     assert len(grown) == len(owners)
     for who in range(6):
         assert left.rows_of(who).tolist() == [at for at, row in enumerate(keep) if owner[row] == who]
     assert left.vectors_of(left.rows_of(0)).shape[1] == DIM
+
+
+def placed_at(places: set[int], owners: list[int]) -> set[int]:
+    """Which of the rows as given stand at these places once they are ordered by owner."""
+    order = sorted(range(len(owners)), key=owners.__getitem__)
+    return {order[place] for place in places if place < len(order)}
 
 
 def test_an_empty_index_finds_nothing() -> None:

@@ -7,7 +7,7 @@ one-dimensional; NaN is refused, and where a number does not exist (no query, on
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,8 @@ Flags = NDArray[np.bool_]
 _ROUNDING = 1e-9
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
     """A reliability diagram: one entry a bin of confidence, lowest first.
 
     Attributes:
@@ -119,7 +120,7 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> Re
     sums = [np.bincount(place, weights=weights, minlength=bins) for weights in (values, right)]
     with np.errstate(invalid="ignore"):
         mean, accuracy = (total / count for total in sums)
-    return Reliability(mean, accuracy, count.astype(np.int64))
+    return Reliability(confidence=mean, accuracy=accuracy, count=count.astype(np.int64))
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
@@ -130,11 +131,12 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Returns:
         In [0, 1]; NaN without any query.
     """
-    mean, accuracy, count = reliability(confidence, correct, bins)
-    used = count > 0
+    found = reliability(confidence, correct, bins)
+    used = found.count > 0
     if not used.any():
         return math.nan
-    return float((count[used] * np.abs(mean[used] - accuracy[used])).sum() / count.sum())
+    gaps = np.abs(found.confidence[used] - found.accuracy[used])
+    return float((found.count[used] * gaps).sum() / found.count.sum())
 
 
 def coverage_precision(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synaptoroute.models import Reason
 
@@ -17,10 +17,12 @@ class Limits:
     Attributes:
         threshold: Least cosine score.
         min_confidence: Least calibrated probability.
+        min_margin: Least lead in confidence over the runner-up.
     """
 
     threshold: float | None = None
     min_confidence: float | None = None
+    min_margin: float | None = None
 
     def for_route(self, own_threshold: float | None) -> Limits:
         """The limits that hold for a route with a threshold of its own.
@@ -29,14 +31,32 @@ class Limits:
         too: the two scales are not mixed. Where nothing is set, confidence must reach 0.5.
         """
         threshold = self.threshold if self.threshold is not None else own_threshold
-        if threshold is None and self.min_confidence is None:
-            return Limits(min_confidence=DEFAULT_MIN_CONFIDENCE)
-        return Limits(threshold=threshold, min_confidence=self.min_confidence)
+        nothing_asked = threshold is None and self.min_confidence is None
+        return replace(
+            self,
+            threshold=threshold,
+            min_confidence=DEFAULT_MIN_CONFIDENCE if nothing_asked else self.min_confidence,
+        )
 
-    def judge(self, score: float, confidence: float) -> Reason:
-        """MATCHED, or the first limit that was not reached. Equal passes."""
+    def judge(self, score: float, confidence: float, runner_up: float = 0.0) -> Reason:
+        """MATCHED, or the first limit that was not reached. Equal passes.
+
+        AMBIGUOUS means that two routes stand close: believed together but neither alone, the runner-up being at least
+        half as likely as the best; or that the best leads by too little.
+
+        Args:
+            score: Cosine of the best route's nearest utterance.
+            confidence: Probability that the best route is right.
+            runner_up: Probability that the second best is; at most ``confidence``.
+        """
         if self.threshold is not None and score < self.threshold:
             return Reason.BELOW_THRESHOLD
         if self.min_confidence is not None and confidence < self.min_confidence:
-            return Reason.BELOW_CONFIDENCE
+            either = confidence + runner_up >= self.min_confidence and runner_up >= confidence / 2
+            return Reason.AMBIGUOUS if either else Reason.BELOW_CONFIDENCE
+        if self.min_margin is not None and confidence - runner_up < self.min_margin:
+            return Reason.AMBIGUOUS
         return Reason.MATCHED
+
+
+NO_LIMITS = Limits()

@@ -63,9 +63,9 @@ class BaseIndex(Protocol):
         ...
 
     def extended(self, vectors: Vectors, owners: Owners) -> Self:
-        """An index with these rows added at the end."""
+        """An index with these rows added, each after the rows its owner has; all row numbers may change."""
         ...
 
     def without(self, rows: Rows) -> Self:
-        """An index without these rows; the others keep their order and move up."""
+        """An index without these rows; an owner's other rows keep their order; all row numbers may change."""
         ...

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from synaptoroute.decision.evidence import Grouped
 from synaptoroute.index.base import Mask, Nearest, Owners, Rows, Vectors
 
 #: Scores held at once, so that a large batch over a large table stays within 64 MiB.
@@ -16,7 +17,7 @@ _SORTED_OWNERS = 512
 
 
 class ExactIndex:
-    """All rows in one float32 array.
+    """All rows in one float32 array, ordered by owner, so that an owner's rows are one slice of it.
 
     Args:
         vectors: Unit rows (n, dim).
@@ -24,6 +25,9 @@ class ExactIndex:
     """
 
     def __init__(self, vectors: Vectors, owners: Owners) -> None:
+        if (np.diff(owners) < 0).any():
+            order = np.argsort(owners, kind="stable")
+            vectors, owners = vectors[order], owners[order]
         self._vectors = vectors
         self._owners = owners
 
@@ -51,18 +55,15 @@ class ExactIndex:
         return self._owners
 
     @cached_property
-    def _by_owner(self) -> Rows:
-        return np.argsort(self._owners, kind="stable")
+    def present(self) -> Owners:
+        """The owners that have rows, ascending (g,)."""
+        return np.unique(self._owners)
 
     @cached_property
-    def _groups(self) -> tuple[Owners, Rows, Rows]:
-        """The owners that have rows, and where in ``_by_owner`` each begins and ends."""
-        present, starts = np.unique(self._owners[self._by_owner], return_index=True)
-        return present, starts, np.append(starts[1:], len(self))
-
-    @cached_property
-    def _in_order(self) -> bool:
-        return bool((np.diff(self._owners) >= 0).all())
+    def grouped(self) -> Grouped:
+        """The rows as groups, group g being those of the owner ``present[g]``."""
+        starts = np.searchsorted(self._owners, self.present)
+        return Grouped(self._vectors, starts, np.append(starts[1:], len(self)))
 
     def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> Nearest:
         """See ``BaseIndex.search``. Takes about 0.1 ms a query for 10,000 rows in batches of 32."""
@@ -80,10 +81,8 @@ class ExactIndex:
         return found
 
     def _search_into(self, found: Nearest, at: slice, queries: Vectors, k: int, allow: Mask | None) -> None:
-        present, starts, ends = self._groups
+        present, starts, ends = self.present, self.grouped.starts, self.grouped.ends
         scores = queries @ self._vectors.T
-        if not self._in_order:
-            scores = scores[:, self._by_owner]
         best = np.maximum.reduceat(scores, starts, axis=1)
         if allow is not None:
             best[:, ~allow[present]] = -np.inf
@@ -96,16 +95,11 @@ class ExactIndex:
         rows = found.rows[at, :width]
         for query, slot in zip(*np.nonzero(usable), strict=True):
             group = chosen[query, slot]
-            nearest = starts[group] + scores[query, starts[group] : ends[group]].argmax()
-            rows[query, slot] = self._by_owner[nearest]
+            rows[query, slot] = starts[group] + scores[query, starts[group] : ends[group]].argmax()
 
     def rows_of(self, owner: int) -> Rows:
         """See ``BaseIndex.rows_of``."""
-        present, starts, ends = self._groups
-        group = int(np.searchsorted(present, owner))
-        if group == len(present) or present[group] != owner:
-            return np.empty(0, np.int64)
-        return self._by_owner[starts[group] : ends[group]]
+        return np.arange(*np.searchsorted(self._owners, [owner, owner + 1]))
 
     def vectors_of(self, rows: Rows) -> Vectors:
         """See ``BaseIndex.vectors_of``."""
