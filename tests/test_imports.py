@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench",),
     ("lint", "labelled_files"),
     ("router", "route_files"),
-    ("learning",),
+    ("learning", "learned_file", "fitting"),
     ("batching", "table", "evaluation"),
     ("encoder", "index", "storage", "sync", "rerank", "language"),
     ("decision",),

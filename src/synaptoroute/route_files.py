@@ -49,14 +49,14 @@ def read_routes(source: Source, file_format: FileFormat | None = None) -> list[R
             or a route cannot be accepted (InvalidRouteError). The message names the file and the line or route.
         MissingExtraError: YAML needs the extra ``yaml``.
     """
-    label = _label(source)
+    label = label_of(source)
     file_format = _format(source, file_format)
-    text = _text(source, label)
-    with _located(label):
+    text = read_text(source, label)
+    with located(label):
         entries = _csv_entries(text) if file_format == "csv" else _entries(_parsed(text, file_format))
         routes: dict[str, Route] = {}
         for where, entry in entries:
-            with _located(where):
+            with located(where):
                 route = _route(entry)
                 if route.name in routes:
                     raise InvalidRouteError(f"the route {route.name!r} is in the file twice; join the two")
@@ -81,7 +81,7 @@ def write_routes(
         MissingExtraError: YAML needs the extra ``yaml``.
     """
     file_format = _format(target, file_format)
-    with _located(_label(target)):
+    with located(label_of(target)):
         text = _DUMPERS[file_format](list(routes))
         _require_unicode(text)
         if isinstance(target, str | os.PathLike):
@@ -103,7 +103,8 @@ def route_entry(route: Route) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------ files and names
-def _label(source: Source | TextIO) -> str:
+def label_of(source: Source | TextIO) -> str:
+    """What messages call the file."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return str(getattr(source, "name", "the stream"))
@@ -115,16 +116,17 @@ def _format(source: Source | TextIO, file_format: FileFormat | None) -> FileForm
         if file_format not in known:
             raise InvalidInputError(f"unknown format {file_format!r}, wanted one of {', '.join(known)}")
         return file_format
-    extension = Path(_label(source)).suffix.lower()
+    extension = Path(label_of(source)).suffix.lower()
     if extension not in _EXTENSIONS:
+        label = label_of(source)
         raise InvalidInputError(
-            f"{_label(source)}: cannot tell its format from the extension {extension!r}; say one of {', '.join(known)}"
+            f"{label}: cannot tell its format from the extension {extension!r}; say one of {', '.join(known)}"
         )
     return _EXTENSIONS[extension]
 
 
 @contextmanager
-def _located(where: str) -> Iterator[None]:
+def located(where: str) -> Iterator[None]:
     """Put the place in front of the message of an error."""
     try:
         yield
@@ -134,7 +136,12 @@ def _located(where: str) -> Iterator[None]:
         raise InvalidInputError(f"{where}: {exc}") from None
 
 
-def _text(source: Source, label: str) -> str:
+def read_text(source: Source, label: str) -> str:
+    """The whole file as text, without a byte order mark.
+
+    Raises:
+        InvalidInputError: It cannot be read, is over 64 MiB or is not UTF-8.
+    """
     try:
         if isinstance(source, str | os.PathLike):
             with Path(source).open("rb") as file:
@@ -145,7 +152,7 @@ def _text(source: Source, label: str) -> str:
         raise InvalidInputError(f"cannot read {label}: {exc.strerror}") from exc
     if len(content) > MAX_FILE_BYTES:
         raise InvalidInputError(
-            f"{label} is over {MAX_FILE_BYTES // 1024**2} MiB, which is the most a route file may have; split it"
+            f"{label} is over {MAX_FILE_BYTES // 1024**2} MiB, which is the most a file may have; split it"
         )
     try:
         text = content.decode() if isinstance(content, bytes) else content
@@ -289,7 +296,7 @@ def _route(entry: Any) -> Route:
     if missing := [key for key in ("name", "utterances") if key not in entry]:
         raise InvalidRouteError(f"it has no {' and no '.join(missing)}")
     name = clean_name(entry["name"])
-    with _located(repr(name)):
+    with located(repr(name)):
         utterances = entry["utterances"]
         if not isinstance(utterances, list):
             raise InvalidRouteError(f"utterances must be a list of texts, got {type(utterances).__name__}")
@@ -334,7 +341,7 @@ def _csv_entries(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each route's first row is, and its fields; rows of one route need not be together."""
     entries: dict[str, tuple[str, dict[str, Any]]] = {}
     for where, row in _csv_rows(text):
-        with _located(where):
+        with located(where):
             name = clean_name(row["route"].strip())
             entry = entries.setdefault(name, (where, {"name": name, "utterances": []}))[1]
             if not row["utterance"].strip():

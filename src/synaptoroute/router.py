@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 
+from synaptoroute import learned_file
 from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.policy import Limits
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
@@ -23,7 +25,10 @@ from synaptoroute.errors import (
     RouteExistsError,
     RouteNotFoundError,
     RouterClosedError,
+    StorageError,
 )
+from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
+from synaptoroute.fitting import FitReport, fit, labelled_queries
 from synaptoroute.forking import PerProcess
 from synaptoroute.learning import Learner
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
@@ -33,6 +38,8 @@ from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import LearnedTable, RouteTable
 
 __all__ = ["AdaptiveRouter", "OptimizationProfile"]
+
+logger = logging.getLogger(__name__)
 
 #: Told how many of how many are done.
 Progress = Callable[[int, int], None]
@@ -96,7 +103,9 @@ class AdaptiveRouter:
         self._closed = False
         self._executor: PerProcess[ThreadPoolExecutor] = PerProcess()
         background = functools.cache(lambda: self._encode(BACKGROUND))
-        self._table = RouteTable.from_stored(self._storage.load(self._identity), background)
+        table = RouteTable.from_stored(self._storage.load(self._identity), background)
+        kept = self._storage.load_learned()
+        self._table = table.with_learned(learned_file.load(kept, table) if kept else None)
         self._learner = Learner(lambda: self._table, self._publish)
 
     # ------------------------------------------------------------------------------------------------- routing
@@ -168,9 +177,79 @@ class AdaptiveRouter:
         self._require_open()
         return self._table.fitted or self._learner.wait(timeout_s)
 
+    def fit(
+        self,
+        queries: Sequence[str],
+        labels: Sequence[str | None],
+        *,
+        target_precision: float | None = None,
+        max_false_reject: float | None = None,
+        force: bool = False,
+    ) -> FitReport:
+        """Learn from labelled queries, and choose where to abstain. Deterministic; takes seconds.
+
+        The queries are stored with the routes: what is learned later, after routes have changed, still uses those
+        whose route is there. A fit that does not improve on held-out queries changes nothing unless forced.
+
+        Args:
+            queries: At least 20 texts, not among the stored utterances.
+            labels: The route of each; None for out of scope.
+            target_precision: Choose the operating point at which this share of answers is right.
+            max_false_reject: Choose the operating point at which at most this share of in-scope queries is rejected.
+            force: Apply the fit even if it does not help.
+
+        Raises:
+            InvalidQueryError: A query cannot be routed.
+            InvalidInputError: Unknown routes, not enough data, or an option out of its range.
+            StorageError: The queries could not be stored; nothing was changed.
+        """
+        self._require_open()
+        check_queries(queries, labels)
+        names = check_labels(labels, self._table.slots)
+        texts = [clean_query(query) for query in queries]
+        given = labelled_queries(texts, names, self._encode(texts))
+        report, labelled, learned = fit(
+            self._table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
+        )
+        if report.applied:
+            with self._changing:
+                self._require_open()
+                self._storage.save_labelled(labelled, encoder=self._identity)
+                self._table = self._table.with_labelled(labelled)
+            self._publish(learned)
+        return report
+
+    def forget_fit(self) -> None:
+        """Forget the labelled queries and the operating point, and learn from the utterances alone again."""
+        with self._changing:
+            self._require_open()
+            self._storage.save_labelled(None, encoder=self._identity)
+            self._table = self._table.with_labelled(None)
+
+    def evaluate(self, queries: Sequence[str], labels: Sequence[str | None]) -> Evaluation:
+        """Hold the router's decisions against labels; waits until it has learned from its routes.
+
+        Args:
+            queries: Texts.
+            labels: The route of each; None for out of scope.
+
+        Raises:
+            InvalidInputError: Lengths differ, there is nothing to evaluate, or a label is no route.
+        """
+        check_queries(queries, labels)
+        names = check_labels(labels, self._table.slots)
+        self.wait_until_fitted()
+        return evaluated(queries, names, self.route_many(queries))
+
     def _publish(self, learned: LearnedTable | None) -> None:
         with self._changing:
-            self._table = self._table.with_learned(learned)
+            self._table = table = self._table.with_learned(learned)
+        content = learned_file.dump(learned, table) if learned else None
+        if content is not None and not self._closed:
+            try:
+                self._storage.save_learned(content)
+            except StorageError:
+                logger.warning("what was learned could not be kept and will be learned again at the next start")
 
     @property
     def snapshot(self) -> RouteTable:

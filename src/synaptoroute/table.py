@@ -14,15 +14,16 @@ from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.calibration import Calibration, calibrate
 from synaptoroute.decision.evidence import CANDIDATES
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
+from synaptoroute.decision.labelled import Queries, learn_labelled
 from synaptoroute.decision.model import DecisionModel, Examples, Outside, can_learn, learn
-from synaptoroute.decision.policy import NO_LIMITS, Limits
+from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import RouteNotFoundError
 from synaptoroute.index import ExactIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
-from synaptoroute.storage.base import Change, PutRoute, StoredTable
+from synaptoroute.storage.base import Change, LabelledQueries, PutRoute, StoredTable
 
 Ints = NDArray[np.int64]
 
@@ -34,10 +35,12 @@ class LearnedTable:
     Attributes:
         model: Its columns are the routes of ``utterances``, in order.
         utterances: Route name -> the utterances it had then. A route that has others now is new to the model.
+        labelled: The labelled queries it was trained on.
     """
 
     model: DecisionModel
     utterances: Mapping[str, tuple[str, ...]]
+    labelled: LabelledQueries | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class RouteTable:
         by_slot: Slot -> route.
         index: One row an utterance, in the route's own order.
         background: Gives the unit rows of the ``BACKGROUND`` sentences.
+        labelled: What ``fit`` was given, with the operating point it chose.
         learned: The head and its gate, from these or earlier routes; None until there is one.
     """
 
@@ -61,6 +65,7 @@ class RouteTable:
     by_slot: MappingProxyType[int, Route]
     index: ExactIndex
     background: Callable[[], Vectors]
+    labelled: LabelledQueries | None = None
     learned: LearnedTable | None = None
 
     @classmethod
@@ -74,6 +79,7 @@ class RouteTable:
             by_slot=MappingProxyType(dict(enumerate(stored.routes))),
             index=ExactIndex(stored.vectors, owners),
             background=background,
+            labelled=stored.labelled,
         )
 
     # -------------------------------------------------------------------------------------------------- routes
@@ -126,34 +132,63 @@ class RouteTable:
 
     # ---------------------------------------------------------------------------------------------- learning
     def learn(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable | None:
-        """Train on this table's utterances; None if there are none, or too many for the head. Takes seconds.
+        """Train on this table's utterances and labelled queries; None if there are no utterances, or too many.
+
+        Takes seconds.
 
         Args:
             checkpoint: Called at every step; whatever it raises ends the training.
         """
-        routes = self.routes
-        count = len(self.index)
-        if not can_learn(count, len(routes)):
+        if not can_learn(len(self.index), len(self.slots)):
             return None
+        examples, outside = self.examples(), self.outside()
+        model = learn(examples, outside, checkpoint)
+        if self.labelled is not None:
+            queries = self.queries(self.labelled)
+            if queries.texts:
+                model, _ = learn_labelled(model, examples, outside, queries, checkpoint)
+        return self.learned_with(model)
+
+    def examples(self) -> Examples:
+        """The utterances as examples; the column of a route is its place in ``routes``."""
+        routes = self.routes
         rows = [self.index.rows_of(slot) for slot in self.slots.values()]
-        texts = [text for route in routes for text in route.utterances]
         columns = np.repeat(np.arange(len(routes), dtype=np.int32), [len(part) for part in rows])
-        vectors = self.index.vectors_of(np.concatenate(rows))
-        model = learn(
-            Examples(texts, vectors, columns, len(routes)), Outside(BACKGROUND, self.background()), checkpoint
-        )
-        return LearnedTable(model=model, utterances={route.name: route.utterances for route in routes})
+        texts = [text for route in routes for text in route.utterances]
+        return Examples(texts, self.index.vectors_of(np.concatenate(rows)), columns, len(routes))
+
+    def outside(self) -> Outside:
+        """The background sentences."""
+        return Outside(BACKGROUND, self.background())
+
+    def queries(self, labelled: LabelledQueries) -> Queries:
+        """Labelled queries by column, without those whose route is gone."""
+        column: dict[str | None, int] = {name: number for number, name in enumerate(self.slots)}
+        column[None] = -1
+        at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
+        columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
+        return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
+
+    def learned_with(self, model: DecisionModel) -> LearnedTable:
+        """A model that was trained on just this table."""
+        utterances = {route.name: route.utterances for route in self.routes}
+        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled)
 
     def with_learned(self, learned: LearnedTable | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
         return replace(self, learned=learned)
 
+    def with_labelled(self, labelled: LabelledQueries | None) -> RouteTable:
+        """The same routes, with other labelled queries to learn from."""
+        return replace(self, labelled=labelled)
+
     @cached_property
     def fitted(self) -> bool:
-        """Whether what was learned is from just these utterances, or nothing can be learned from them."""
+        """Whether what was learned is from just these utterances and labels, or nothing can be learned from them."""
         if self.learned is None:
             return not can_learn(len(self.index), len(self.slots))
-        return self.learned.utterances == {route.name: route.utterances for route in self.routes}
+        same_labels = self.learned.labelled is self.labelled
+        return same_labels and self.learned.utterances == {route.name: route.utterances for route in self.routes}
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -238,7 +273,7 @@ class RouteTable:
         best = matches[0]
         runner_up = float(ranking.confidences[query, 1]) if found > 1 else 0.0
         own_threshold = self.by_slot[int(ranking.owners[query, 0])].threshold
-        reason = limits.for_route(own_threshold).judge(best.score, best.confidence, runner_up)
+        reason = limits.for_route(own_threshold, self._operating_point).judge(best.score, best.confidence, runner_up)
         return Decision(
             name=best.name if reason is Reason.MATCHED else None,
             score=best.score,
@@ -248,6 +283,11 @@ class RouteTable:
             reason=reason,
             revision=self.revision,
         )
+
+    @property
+    def _operating_point(self) -> float:
+        chosen = self.labelled.min_confidence if self.labelled else None
+        return DEFAULT_MIN_CONFIDENCE if chosen is None else chosen
 
     def _match(self, ranking: Ranking, query: int, place: int) -> Match:
         slot, row = int(ranking.owners[query, place]), int(ranking.rows[query, place])

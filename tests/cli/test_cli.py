@@ -136,8 +136,9 @@ def test_every_command_and_option_is_documented(path: tuple[str, ...], command: 
 
 def test_these_are_the_commands() -> None:
     assert [" ".join(path) for path, _ in commands()] == [
-        "route", "doctor", "demo", "routes",
+        "route", "evaluate", "lint", "doctor", "demo", "routes",
         "routes list", "routes show", "routes add", "routes remove", "routes import", "routes export",
+        "bench accuracy", "bench report",
     ]  # fmt: skip
 
 

@@ -207,9 +207,9 @@ def test_nan_other_lengths_other_shapes_and_labels_that_are_no_flags_are_refused
 
 @pytest.mark.parametrize("metric", [reliability, expected_calibration_error, coverage_precision])
 def test_a_confidence_outside_0_and_1_is_refused(metric: Callable[[Any, Any], Any]) -> None:
-    with pytest.raises(InvalidInputError, match="from -0.1 to 0.5"):
+    with pytest.raises(InvalidInputError, match=r"from -0\.1 to 0\.5"):
         metric([-0.1, 0.5], [True, False])
-    with pytest.raises(InvalidInputError, match="from 0.5 to 1.1"):
+    with pytest.raises(InvalidInputError, match=r"from 0\.5 to 1\.1"):
         metric([1.1, 0.5], [True, False])
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from synaptoroute import __version__
-from synaptoroute.cli import demo, doctor, output, route, routes
+from synaptoroute.cli import bench, demo, doctor, evaluate, lint, output, route, routes
 from synaptoroute.errors import SynaptoRouteError
 
 __all__ = ["app", "main"]
@@ -38,6 +38,9 @@ app = typer.Typer(
 )
 app.command("route")(route.route)
 app.add_typer(routes.app, name="routes")
+app.command("evaluate")(evaluate.evaluate)
+app.command("lint")(lint.lint)
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

@@ -1,6 +1,5 @@
 """``synaptoroute demo``: routes the queries that come with the package and says how well and how fast."""
 
-import csv
 import math
 import statistics
 from dataclasses import dataclass
@@ -52,8 +51,10 @@ def demo_routes() -> "list[Route]":
 
 def demo_queries() -> list[tuple[str, str | None]]:
     """The demo's queries, each with the route it belongs to; None if it belongs to none."""
-    lines = (_DATA / "queries.csv").read_text(encoding="utf-8").splitlines()
-    return [(row["query"], row["route"] or None) for row in csv.DictReader(lines)]
+    from synaptoroute.labelled_files import read_queries
+
+    with (_DATA / "queries.csv").open("rb") as file:
+        return list(zip(*read_queries(file, "csv"), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

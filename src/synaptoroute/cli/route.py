@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synaptoroute.cli import output
-from synaptoroute.cli.routes import DB_HELP, DB_VARIABLE, DEFAULT_DB, opened
+from synaptoroute.cli.routes import DEFAULT_DB, Db
+from synaptoroute.cli.source import RoutesFile, router_over
 
 if TYPE_CHECKING:
     from synaptoroute.models import Decision
@@ -24,11 +25,8 @@ def route(
     context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to route; without any, lines of stdin.")] = None,
     *,
-    db: Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, help=DB_HELP)] = DEFAULT_DB,
-    routes: Annotated[
-        Path | None,
-        typer.Option("--routes", help="Take the routes from this JSON, YAML or CSV file, not from a store."),
-    ] = None,
+    db: Db = DEFAULT_DB,
+    routes: RoutesFile = None,
     file: Annotated[Path | None, typer.Option("--file", help="Route the lines of this file.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a query, written as they are routed.")
@@ -51,9 +49,6 @@ def route(
     """
     if texts and file:
         raise typer.BadParameter("give texts or --file, not both")
-    source = context.get_parameter_source("db")
-    if routes and source is not None and source.name == "COMMANDLINE":
-        raise typer.BadParameter("give --db or --routes, not both")
     if not texts and not file and sys.stdin.isatty():
         raise typer.BadParameter("give texts, --file or lines on stdin")
 
@@ -64,7 +59,9 @@ def route(
         "allow": allow or None,
     }
     answers = _Answers(as_json=as_json)
-    with _router(routes, db) as router, _queries(texts, file) as queries:
+    with router_over(context, db, routes) as router, _queries(texts, file) as queries:
+        # The same texts get the same answers, however quick the machine is.
+        router.wait_until_fitted()
         try:
             while batch := list(islice(queries, _BATCH)):
                 answers.add(router, batch, options)
@@ -113,20 +110,6 @@ class _Answers:
 def _row(query: str, decision: "Decision") -> list[output.Cell]:
     nearest = decision.matches[0].utterance if decision.matches else None
     return [query, decision.name or "none", decision.confidence, decision.score, nearest, decision.reason.value]
-
-
-@contextmanager
-def _router(routes: Path | None, db: Path) -> Iterator["AdaptiveRouter"]:
-    if routes is None:
-        with opened(db) as router:
-            yield router
-        return
-    from synaptoroute.route_files import read_routes
-    from synaptoroute.router import AdaptiveRouter
-
-    with AdaptiveRouter() as router:
-        router.add_routes(read_routes(routes))
-        yield router
 
 
 @contextmanager

@@ -42,8 +42,8 @@ class Calibration:
 
     weights: Floats
 
-    def confidence(self, scores: Vectors, margins: Vectors) -> Floats:
-        """Probability in [0, 1] that a route with this score and margin is right; elementwise, 0 at -inf."""
+    def confidence(self, scores: Floats, margins: Floats) -> Floats:
+        """Probability in [0, 1] that a route with this score and margin is right; elementwise, -inf counts as least."""
         scores, margins = np.maximum(scores, -1), np.maximum(margins, -2)
         z = self.weights[0] * scores + self.weights[1] * margins + self.weights[2]
         return np.asarray(_sigmoid(z), np.float64)

@@ -93,7 +93,10 @@ def table_size(routes: int, per_route: float) -> Floats:
 
 
 def shares(kinds: Kinds, out_of_scope: float = OUT_OF_SCOPE) -> Floats:
-    """Weights of rows so that the kinds have their assumed shares of the queries; they add up to 1."""
+    """Weights of rows so that the kinds have their assumed shares of the queries.
+
+    They add up to 1 where there are texts in scope and out of it; else to the share of those that are there.
+    """
     near_share = NEAR_SHARE if (kinds == NEAR).any() and (kinds == FAR).any() else float((kinds == NEAR).any())
     parts = {
         "inside": (kinds >= 0, 1 - out_of_scope),

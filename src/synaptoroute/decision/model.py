@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.decision.evidence import Evidence, Grouped, Vocabulary, gather
+from synaptoroute.decision.evidence import BLENDS, Evidence, Grouped, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
 
@@ -49,7 +49,9 @@ class Examples:
         present, columns = np.unique(self.columns[at], return_inverse=True)
         number = np.full(self.routes, -1, np.int64)
         number[present] = np.arange(len(present))
-        kept = Examples([self.texts[row] for row in at], self.vectors[at], columns.astype(np.int32), len(present))
+        kept = Examples(
+            [self.texts[row] for row in at.tolist()], self.vectors[at], columns.astype(np.int32), len(present)
+        )
         return kept, number
 
     @property
@@ -61,7 +63,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Texts that belong to no route, with their unit rows (m, dim)."""
+    """Texts with their unit rows (m, dim); most often such as belong to no route."""
 
     texts: Sequence[str]
     vectors: Vectors
@@ -69,7 +71,7 @@ class Outside:
     def part(self, mask: NDArray[np.bool_]) -> Outside:
         """Those under the mask."""
         at = np.flatnonzero(mask)
-        return Outside([self.texts[row] for row in at], self.vectors[at])
+        return Outside([self.texts[row] for row in at.tolist()], self.vectors[at])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,13 @@ class DecisionModel:
         head: Its column c stands for route c of the examples.
         vocabulary: Of the same columns.
         gate: Calibrated by cross-fitting.
+        blend: Weight of the neighbours beside the head in the order of candidates, chosen by cross-fitting.
     """
 
     head: Head
     vocabulary: Vocabulary
     gate: Gate
+    blend: float = 0.0
 
     def ask(
         self,
@@ -97,9 +101,18 @@ class DecisionModel:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Evidence:
         """What speaks for which routes; see ``evidence.gather``."""
-        return gather(
-            self.head, self.vocabulary, stored, groups, texts, vectors, candidates=candidates, allowed=allowed
+        (evidence,) = gather(
+            self.head,
+            self.vocabulary,
+            stored,
+            groups,
+            texts,
+            vectors,
+            candidates=candidates,
+            allowed=allowed,
+            blends=[self.blend],
         )
+        return evidence
 
 
 def can_learn(utterances: int, routes: int) -> bool:
@@ -115,13 +128,15 @@ def learn(examples: Examples, outside: Outside, checkpoint: Checkpoint = no_chec
     # L-BFGS does thousands of small vector operations; several BLAS threads wait for each other on a busy machine
     # (measured: 13 s instead of 0.9 for 16 routes), and the other cores have queries to answer.
     with threadpool_limits(limits=1, user_api="blas"):
-        features, kinds = cross_fitted(examples, outside, checkpoint)
+        blend, features, kinds = cross_fitted(examples, outside, checkpoint)
         if len(kinds):
             gate = gate.fitted(features, kinds, shares(kinds))
-        return replace(_trained(examples, outside, checkpoint=checkpoint), gate=gate)
+        return replace(_trained(examples, outside, checkpoint=checkpoint), gate=gate, blend=blend)
 
 
-def cross_fitted(examples: Examples, outside: Outside, checkpoint: Checkpoint = no_checkpoint) -> tuple[Floats, Kinds]:
+def cross_fitted(
+    examples: Examples, outside: Outside, checkpoint: Checkpoint = no_checkpoint
+) -> tuple[float, Floats, Kinds]:
     """Features of texts that a head has not seen, and what each turned out to be.
 
     In each fold a head is trained without a part of every route's utterances, without some routes altogether, and
@@ -129,7 +144,7 @@ def cross_fitted(examples: Examples, outside: Outside, checkpoint: Checkpoint = 
     second NEAR, the third FAR.
 
     Returns:
-        Features (m, 6) and kinds (m,).
+        The blend that ranks most of the first kind rightly, and with it features (m, 6) and kinds (m,).
     """
     random = np.random.default_rng(_SEED)
     folds = SMALL_FOLDS if len(examples) <= SMALL else FOLDS
@@ -137,7 +152,7 @@ def cross_fitted(examples: Examples, outside: Outside, checkpoint: Checkpoint = 
     route_fold = np.empty(examples.routes, np.int64)
     route_fold[random.permutation(examples.routes)] = np.arange(examples.routes) % folds
     outside_half = np.arange(len(outside.texts)) % 2
-    found: list[tuple[Floats, Kinds]] = []
+    found: list[list[tuple[Floats, Kinds]]] = [[] for _ in BLENDS]
     for fold in range(folds):
         unseen_route = (route_fold[examples.columns] == fold) & (examples.routes > 1)
         training, number = examples.chosen(~unseen_route & (utterance_fold != fold))
@@ -147,21 +162,31 @@ def cross_fitted(examples: Examples, outside: Outside, checkpoint: Checkpoint = 
         model = _trained(training, outside.part(half), steps=FOLD_STEPS, checkpoint=checkpoint)
         held_out = ~unseen_route & (utterance_fold == fold) & (number[examples.columns] >= 0)
         limit = ASKED // folds + 1
-        for mask, kind in ((_some(held_out, limit, random), RIGHT), (_some(unseen_route, limit, random), NEAR)):
-            if mask.any():
-                at = np.flatnonzero(mask)
-                evidence = _asked(model, training, [examples.texts[row] for row in at], examples.vectors[at])
-                kinds = np.full(len(at), kind, np.int8)
+        asked = (
+            (RIGHT, *_part(examples, _some(held_out, limit, random))),
+            (NEAR, *_part(examples, _some(unseen_route, limit, random))),
+            (FAR, outside.part(~half), np.empty(0, np.int32)),
+        )
+        for kind, queries, columns in asked:
+            if not queries.texts:
+                continue
+            evidences = _asked(model, training, queries)
+            for evidence, rows in zip(evidences, found, strict=True):
+                kinds = np.full(len(queries.texts), kind, np.int8)
                 if kind == RIGHT:
-                    kinds[evidence.columns[:, 0] != number[examples.columns[at]]] = WRONG
-                found.append((evidence.features, kinds))
-        stranger = outside.part(~half)
-        if stranger.texts:
-            evidence = _asked(model, training, stranger.texts, stranger.vectors)
-            found.append((evidence.features, np.full(len(stranger.texts), FAR, np.int8)))
-    if not found:
-        return np.empty((0, 6)), np.empty(0, np.int8)
-    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
+                    kinds[evidence.columns[:, 0] != number[columns]] = WRONG
+                rows.append((evidence.features, kinds))
+    if not found[0]:
+        return 0.0, np.empty((0, 6)), np.empty(0, np.int8)
+    features = [np.concatenate([part for part, _ in rows]) for rows in found]
+    outcomes = [np.concatenate([part for _, part in rows]) for rows in found]
+    best = int(np.argmax([(kinds == RIGHT).sum() for kinds in outcomes]))
+    return BLENDS[best], features[best], outcomes[best]
+
+
+def _part(examples: Examples, mask: NDArray[np.bool_]) -> tuple[Outside, Owners]:
+    at = np.flatnonzero(mask)
+    return Outside([examples.texts[row] for row in at.tolist()], examples.vectors[at]), examples.columns[at]
 
 
 def _trained(examples: Examples, outside: Outside, **options: Any) -> DecisionModel:
@@ -175,8 +200,11 @@ def _trained(examples: Examples, outside: Outside, **options: Any) -> DecisionMo
     )
 
 
-def _asked(model: DecisionModel, training: Examples, texts: Sequence[str], vectors: Vectors) -> Evidence:
-    return model.ask(training.grouped, np.arange(training.routes), texts, vectors, candidates=5)
+def _asked(model: DecisionModel, training: Examples, queries: Outside) -> list[Evidence]:
+    """The evidence with each of ``BLENDS``."""
+    groups = np.arange(training.routes)
+    stored = training.grouped
+    return gather(model.head, model.vocabulary, stored, groups, queries.texts, queries.vectors, blends=BLENDS)
 
 
 def _folds_within(columns: Owners, folds: int, random: np.random.Generator) -> Rows:

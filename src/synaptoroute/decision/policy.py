@@ -24,18 +24,18 @@ class Limits:
     min_confidence: float | None = None
     min_margin: float | None = None
 
-    def for_route(self, own_threshold: float | None) -> Limits:
+    def for_route(self, own_threshold: float | None, operating_point: float = DEFAULT_MIN_CONFIDENCE) -> Limits:
         """The limits that hold for a route with a threshold of its own.
 
         The call's threshold comes before the route's. Where one is set, confidence is only asked for if it was set
-        too: the two scales are not mixed. Where nothing is set, confidence must reach 0.5.
+        too: the two scales are not mixed. Where nothing is set, confidence must reach the operating point.
         """
         threshold = self.threshold if self.threshold is not None else own_threshold
         nothing_asked = threshold is None and self.min_confidence is None
         return replace(
             self,
             threshold=threshold,
-            min_confidence=DEFAULT_MIN_CONFIDENCE if nothing_asked else self.min_confidence,
+            min_confidence=operating_point if nothing_asked else self.min_confidence,
         )
 
     def judge(self, score: float, confidence: float, runner_up: float = 0.0) -> Reason:

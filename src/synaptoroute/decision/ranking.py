@@ -41,9 +41,7 @@ def by_neighbours(owners: Ints, scores: Floats, rows: Ints, calibration: Calibra
     # A score below zero is no rival.
     margins[:, 0] = np.maximum(scores[:, 0], -1) - (np.maximum(scores[:, 1], 0) if scores.shape[1] > 1 else 0)
     confidences = np.where(owners >= 0, calibration.confidence(scores, margins), 0.0)
-    # Each is calibrated alone; that two are right at once cannot be.
-    confidences[:, 1:] = np.minimum(confidences[:, 1:], 1 - confidences[:, :1])
-    return Ranking(owners, scores, rows, np.minimum.accumulate(confidences, axis=1))
+    return Ranking(owners, scores, rows, _falling(confidences))
 
 
 def by_model(evidence: Evidence, gate: Gate, owners: Ints) -> Ranking:
@@ -73,7 +71,6 @@ def challenged(learned: Ranking, newcomers: Ranking, calibration: Calibration) -
     margins = np.maximum(best, -1) - np.maximum(rival, 0)
     confidence = np.where(newcomers.owners[:, 0] >= 0, calibration.confidence(best, margins), 0.0)
     newcomer_confidences = np.minimum(newcomers.confidences, confidence[:, None])
-    first = np.where(wins, confidence, learned.confidences[:, 0])
     confidences = np.concatenate([learned.confidences, newcomer_confidences], axis=1)
     owners = np.concatenate([learned.owners, newcomers.owners], axis=1)
     key = np.where(owners >= 0, confidences, -1.0)
@@ -87,5 +84,11 @@ def challenged(learned: Ranking, newcomers: Ranking, calibration: Calibration) -
         np.take_along_axis(owners, order, axis=1),
         sorted_rows(learned.scores, newcomers.scores).astype(np.float64),
         sorted_rows(learned.rows, newcomers.rows).astype(np.int64),
-        np.minimum(np.take_along_axis(confidences, order, axis=1), first[:, None]),
+        _falling(np.take_along_axis(confidences, order, axis=1)),
     )
+
+
+def _falling(confidences: Floats) -> Floats:
+    """Lowered so that none is above one before it. Each was calibrated alone; that two are right at once cannot be."""
+    confidences[:, 1:] = np.minimum(confidences[:, 1:], 1 - confidences[:, :1])
+    return np.minimum.accumulate(confidences, axis=1)

@@ -52,6 +52,23 @@ class DropRoute:
 Change = PutRoute | DropRoute
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledQueries:
+    """Queries with their right routes, which ``fit`` was given, and where it decided to abstain.
+
+    Attributes:
+        texts: q queries.
+        labels: The route of each; None for out of scope (q).
+        vectors: Unit rows float32 (q, dim).
+        min_confidence: Least confidence to answer; None leaves it at the default.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    vectors: Vectors
+    min_confidence: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTable:
     """All that a store holds.
@@ -60,11 +77,13 @@ class StoredTable:
         revision: Number of the last change; 0 for a new store.
         routes: In the order they were added.
         vectors: Those of all utterances, route after route, float32 (n, dim).
+        labelled: What ``fit`` was given; None if it never was.
     """
 
     revision: int
     routes: tuple[Route, ...]
     vectors: Vectors
+    labelled: LabelledQueries | None = None
 
 
 class BaseStorage(Protocol):
@@ -86,6 +105,22 @@ class BaseStorage(Protocol):
             RevisionConflictError: The store is not at ``expected_revision``.
             StorageError: The changes could not be written; none was.
         """
+        ...
+
+    def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
+        """Replace the labelled queries, durably; None forgets them. The revision stays: no route changes.
+
+        Raises:
+            StorageError: They could not be written; the former ones are still there.
+        """
+        ...
+
+    def save_learned(self, learned: bytes) -> None:
+        """Keep what was learned, so that it need not be learned again. A cache: losing it loses nothing."""
+        ...
+
+    def load_learned(self) -> bytes | None:
+        """What ``save_learned`` kept, or None."""
         ...
 
     def close(self) -> None:

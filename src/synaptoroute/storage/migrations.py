@@ -44,4 +44,25 @@ MIGRATIONS: tuple[str, ...] = (
 
     INSERT INTO state (only, store_id, revision) VALUES (1, lower(hex(randomblob(16))), 0);
     """,
+    # 2: labelled queries, where to abstain, and a cache of what was learned
+    """
+    CREATE TABLE labelled_queries (
+        id         INTEGER PRIMARY KEY,
+        text       TEXT NOT NULL,
+        label      TEXT,
+        encoder_id INTEGER NOT NULL REFERENCES encoders (id),
+        vector     BLOB NOT NULL,
+        crc32      INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE operating_point (
+        only           INTEGER PRIMARY KEY CHECK (only = 1),
+        min_confidence REAL
+    ) STRICT;
+
+    CREATE TABLE learned (
+        only  INTEGER PRIMARY KEY CHECK (only = 1),
+        model BLOB NOT NULL
+    ) STRICT;
+    """,
 )

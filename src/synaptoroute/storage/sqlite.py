@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,15 @@ from synaptoroute.errors import (
     StorageForeignError,
 )
 from synaptoroute.models import Route
-from synaptoroute.storage.base import Change, DropRoute, EncoderIdentity, PutRoute, StoredTable, Vectors
+from synaptoroute.storage.base import (
+    Change,
+    DropRoute,
+    EncoderIdentity,
+    LabelledQueries,
+    PutRoute,
+    StoredTable,
+    Vectors,
+)
 from synaptoroute.storage.migrations import MIGRATIONS
 
 #: "SynR" in the file's header says that the database is ours.
@@ -159,17 +167,31 @@ class SQLiteStorage:
         with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
             revision = self._revision(connection)
-            count = connection.execute("SELECT count(*) FROM utterances").fetchone()[0]
-            vectors = np.empty((count, encoder.dim), np.float32)
-            query = "SELECT route_id, vector, crc32 FROM utterances ORDER BY route_id, id"
-            for row, (route_id, vector, crc32) in enumerate(connection.execute(query)):
-                if len(vector) != 4 * encoder.dim or zlib.crc32(vector) != crc32:
-                    raise StorageCorruptError(
-                        f"{self._path}: the vector of an utterance of route {route_id} is damaged; restore a backup"
-                    )
-                vectors[row] = np.frombuffer(vector, "<f4")
+            query = "SELECT vector, crc32 FROM utterances ORDER BY route_id, id"
+            vectors = self._vectors(connection.execute(query), encoder.dim)
             routes = self._routes(connection)
-        return StoredTable(revision=revision, routes=routes, vectors=vectors)
+            labelled = self._labelled(connection, encoder.dim)
+        return StoredTable(revision=revision, routes=routes, vectors=vectors, labelled=labelled)
+
+    def _vectors(self, rows: Iterable[tuple[bytes, int]], dim: int) -> Vectors:
+        content = bytearray()
+        for vector, crc32 in rows:
+            if len(vector) != 4 * dim or zlib.crc32(vector) != crc32:
+                raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
+            content += vector
+        return np.frombuffer(content, "<f4").reshape(-1, dim).astype(np.float32, copy=False)
+
+    def _labelled(self, connection: sqlite3.Connection, dim: int) -> LabelledQueries | None:
+        rows = connection.execute("SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id").fetchall()
+        if not rows:
+            return None
+        chosen = connection.execute("SELECT min_confidence FROM operating_point").fetchone()
+        return LabelledQueries(
+            texts=tuple(row[0] for row in rows),
+            labels=tuple(row[1] for row in rows),
+            vectors=self._vectors(((row[2], row[3]) for row in rows), dim),
+            min_confidence=chosen[0] if chosen else None,
+        )
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
@@ -211,7 +233,10 @@ class SQLiteStorage:
             raise StorageCorruptError(f"{self._path}: route {name!r} is damaged ({exc}); restore a backup") from exc
 
     def _refuse_other_encoders(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> None:
-        query = "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT DISTINCT encoder_id FROM utterances)"
+        query = (
+            "SELECT name, fingerprint FROM encoders WHERE id IN "
+            "(SELECT encoder_id FROM utterances UNION SELECT encoder_id FROM labelled_queries)"
+        )
         for name, fingerprint in connection.execute(query):
             if fingerprint != encoder.fingerprint:
                 raise EncoderMismatchError(
@@ -269,6 +294,31 @@ class SQLiteStorage:
         blobs = (_blob(vector) for vector in change.vectors)
         rows = zip(change.added, blobs, strict=True)
         connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
+
+    def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
+        """See ``BaseStorage.save_labelled``."""
+        with self._connected("write") as connection, _transaction(connection):
+            connection.execute("DELETE FROM labelled_queries")
+            connection.execute("DELETE FROM operating_point")
+            if labelled is None:
+                return
+            encoder_id = self._encoder_id(connection, encoder)
+            insert = "INSERT INTO labelled_queries (text, label, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
+            blobs = (_blob(vector) for vector in labelled.vectors)
+            rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
+            connection.executemany(insert, ((*row[:2], encoder_id, row[2], zlib.crc32(row[2])) for row in rows))
+            connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
+
+    def save_learned(self, learned: bytes) -> None:
+        """See ``BaseStorage.save_learned``."""
+        with self._connected("write") as connection, _transaction(connection):
+            connection.execute("INSERT OR REPLACE INTO learned VALUES (1, ?)", (learned,))
+
+    def load_learned(self) -> bytes | None:
+        """See ``BaseStorage.load_learned``."""
+        with self._connected("read") as connection:
+            row = connection.execute("SELECT model FROM learned").fetchone()
+        return None if row is None else bytes(row[0])
 
     # ------------------------------------------------------------------------------------------------- upkeep
     def check(self) -> list[str]:

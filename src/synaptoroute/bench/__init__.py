@@ -1,0 +1,1 @@
+"""How good and how fast routing is on public data, written down so that anyone can measure it again."""

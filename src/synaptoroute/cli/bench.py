@@ -1,0 +1,145 @@
+"""``synaptoroute bench``: measure on public data, and show what was measured."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synaptoroute.bench.sources import DATA_VARIABLE
+from synaptoroute.cli import output
+from synaptoroute.cli.routes import Json
+
+app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets, and report it.")
+
+
+@app.command("accuracy")
+def accuracy(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", envvar=DATA_VARIABLE, help="Folder with the data sets; missing files are downloaded."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation or snips; "
+                     "may be repeated; all unless given."),
+    ] = None,
+    shots: Annotated[
+        list[str] | None,
+        typer.Option("--shots", help="Utterances per route, a number or full; may be repeated; full unless given."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of utterances where --shots is a number.")] = 1,
+    encoder: Annotated[
+        str, typer.Option("--encoder", help="bundled, bundled:NAME or fastembed:MODEL.")
+    ] = "bundled",
+    tuned: Annotated[
+        bool, typer.Option("--tuned/--no-tuned", help="Also measure after fit() on the validation queries.")
+    ] = True,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Ask only so many queries; marked in the manifest.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", help="Write the manifest here, anew after each data set.")
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Build routers from public train splits, ask them the test splits, and tell how good and how fast they were.
+
+    Each file of a data set is checked against its SHA-256. Nothing is tuned on a test split.
+    """
+    from synaptoroute.bench import accuracy as bench
+    from synaptoroute.bench import datasets
+    from synaptoroute.bench.manifest import write_manifest
+    from synaptoroute.bench.sources import data_folder
+    from synaptoroute.bench.tables import provenance, tables
+
+    names = dataset or list(datasets.NAMES)
+    if unknown := [name for name in names if name not in datasets.NAMES]:
+        raise typer.BadParameter(f"no data set {unknown[0]!r}; there are {', '.join(datasets.NAMES)}")
+    counts = [_shots(text) for text in shots or ["full"]]
+    folder = data_folder(data)
+    loaded = [datasets.load(name, data=folder) for name in names]
+    chosen = bench.make_encoder(encoder)
+    draws = range(seeds)
+    command = _command(names, counts, seeds, encoder, limit, tuned=tuned)
+    with output.progress("measuring") as progress:
+        for manifest in bench.measure(
+            loaded,
+            shots=counts,
+            seeds=draws,
+            encoder=chosen,
+            tuned=tuned,
+            command=command,
+            limit=limit,
+            progress=progress,
+        ):
+            if to is not None:
+                write_manifest(manifest, to)
+    if to is not None:
+        output.note(f"wrote {to}")
+    if as_json:
+        output.print_json(manifest.model_dump(mode="json"))
+        return
+    for table in tables([manifest]):
+        output.print_text(table.title)
+        output.print_table(table.columns, table.rows)
+        output.print_text("")
+    output.print_text(provenance(manifest))
+
+
+@app.command("report")
+def report(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests written by 'bench accuracy --output'.")],
+    *,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page with plots.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option("--update-readme", help="Replace what stands between the benchmark markers of this file."),
+    ] = None,
+) -> None:
+    """Turn manifests into a page, into Markdown, or into the README's table; without any of these, print Markdown."""
+    from synaptoroute.bench import report as page
+    from synaptoroute.bench import tables
+    from synaptoroute.bench.manifest import read_manifest
+
+    read = [read_manifest(path) for path in manifests]
+    if html is not None:
+        _write(html, page.html(read))
+    if markdown is not None:
+        _write(markdown, tables.markdown(read))
+    if readme is not None:
+        tables.update_readme(readme, read)
+        output.note(f"wrote {readme}")
+    if html is None and markdown is None and readme is None:
+        typer.echo(tables.markdown(read), nl=False)
+
+
+def _shots(text: str) -> int | None:
+    if text == "full":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"--shots is {text!r}, wanted a number from 1 or full")
+    return int(text)
+
+
+def _command(
+    names: list[str], shots: list[int | None], seeds: int, encoder: str, limit: int | None, *, tuned: bool
+) -> str:
+    """The command that measures this again anywhere: the folder of the data is left to the reader."""
+    words = ["synaptoroute", "bench", "accuracy", "--data", "DIR"]
+    words += [word for name in names for word in ("--dataset", name)]
+    words += [word for count in shots for word in ("--shots", "full" if count is None else str(count))]
+    words += ["--seeds", str(seeds), "--encoder", encoder, "--tuned" if tuned else "--no-tuned"]
+    return shlex.join(words if limit is None else [*words, "--limit", str(limit)])
+
+
+def _write(path: Path, text: str) -> None:
+    from synaptoroute.bench.manifest import ManifestError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ManifestError(f"cannot write {path}: {exc}") from exc
+    output.note(f"wrote {path}")

@@ -1,0 +1,157 @@
+"""Learning from labelled queries on top of the stored utterances, and choosing where to abstain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
+from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
+from synaptoroute.decision.model import DecisionModel, Examples, Outside, Owners, Rows, Vectors
+
+FOLDS = 5
+#: Steps of L-BFGS from the head that knows only the utterances.
+STEPS = 10
+#: Held-out labelled rows weigh at most this many queries against the gate they move.
+EVIDENCE = 3_000
+#: Chance that a promised precision does not hold.
+RISK = 0.05
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Labelled queries: texts, unit rows (q, dim), and columns (q,), -1 for out of scope."""
+
+    texts: Sequence[str]
+    vectors: Vectors
+    columns: Owners
+
+    def part(self, at: Rows) -> Queries:
+        """Those at these places."""
+        return Queries([self.texts[row] for row in at.tolist()], self.vectors[at], self.columns[at])
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What a model that had not seen each query made of it: first choice and its confidence, both (q,)."""
+
+    columns: Rows
+    confidences: Floats
+
+    def right(self, expected: Owners) -> NDArray[np.bool_]:
+        """Whether the first choice is the expected route; never for a query that is out of scope (q,)."""
+        return np.asarray((self.columns == expected) & (expected >= 0))
+
+    def accuracy(self, expected: Owners, min_confidence: float = 0.5) -> float:
+        """Share of right outcomes, abstaining included, with the kinds of queries at their assumed shares."""
+        answered = self.confidences >= min_confidence
+        good = np.where(expected < 0, ~answered, answered & self.right(expected))
+        weights = shares(np.where(expected < 0, NEAR, RIGHT).astype(np.int8))
+        return float((good * weights).sum() / weights.sum())
+
+
+def as_it_is(model: DecisionModel, examples: Examples, queries: Queries) -> HeldOut:
+    """What a model that was trained without any of the queries makes of them."""
+    columns, features = _asked(model, examples, queries)
+    return HeldOut(columns, model.gate.confidence(features))
+
+
+def learn_labelled(
+    base: DecisionModel,
+    examples: Examples,
+    outside: Outside,
+    queries: Queries,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> tuple[DecisionModel, HeldOut]:
+    """Add labelled queries to what the utterances taught; deterministic.
+
+    In-scope queries join the utterances of their route, out-of-scope ones those of "none". The gate is moved by
+    cross-fitted features, in which no query was seen by the head that is asked about it. Without any query that is out
+    of scope, the gate's judgement of scope stays as it was.
+
+    Returns:
+        The model trained on all, and held-out outcomes: head and gate of each query's fold had not seen it.
+    """
+    from threadpoolctl import threadpool_limits
+
+    random = np.random.default_rng(_SEED)
+    fold = np.empty(len(queries.columns), np.int64)
+    for group in (queries.columns >= 0, queries.columns < 0):
+        at = random.permutation(np.flatnonzero(group))
+        fold[at] = np.arange(len(at)) % FOLDS
+    columns = np.empty(len(fold), np.int64)
+    features = np.empty((len(fold), 6))
+    with threadpool_limits(limits=1, user_api="blas"):
+        for number in range(FOLDS):
+            at = np.flatnonzero(fold == number)
+            head = _head(base.head, examples, outside, queries.part(np.flatnonzero(fold != number)), checkpoint)
+            columns[at], features[at] = _asked(replace(base, head=head), examples, queries.part(at))
+        kinds = np.where(queries.columns < 0, NEAR, np.where(columns == queries.columns, RIGHT, WRONG)).astype(np.int8)
+        confidences = np.empty(len(fold))
+        for number in range(FOLDS):
+            gate = _moved(base.gate, features[fold != number], kinds[fold != number])
+            confidences[fold == number] = gate.confidence(features[fold == number])
+        head = _head(base.head, examples, outside, queries, checkpoint)
+        gate = _moved(base.gate, features, kinds)
+    return replace(base, head=head, gate=gate), HeldOut(columns, confidences)
+
+
+def threshold_for_false_rejects(in_scope: Floats, rate: float) -> float | None:
+    """The greatest least confidence that rejects at most ``rate`` of in-scope queries; None if there are too few.
+
+    Split conformal (Vovk et al.): with the k-th smallest of n exchangeable held-out confidences, k = rate (n + 1)
+    rounded down, the chance that a new in-scope query falls below it is at most ``rate``.
+    """
+    place = int(np.floor(rate * (len(in_scope) + 1)))
+    return float(np.sort(in_scope)[place - 1]) if place >= 1 else None
+
+
+def threshold_for_precision(confidences: Floats, right: NDArray[np.bool_], precision: float) -> float | None:
+    """The smallest least confidence at which answers are right often enough, with 95 % certainty; None if none is.
+
+    Going down from the surest answer, the exact binomial (Clopper-Pearson) bound of the precision is tested at fixed
+    steps until it fails once (fixed-sequence testing, Angelopoulos et al. 2021, arXiv:2110.01052).
+    """
+    from scipy.special import betaincinv
+
+    order = np.argsort(-confidences, kind="stable")
+    hits = np.cumsum(right[order])
+    # With fewer answers than this, not even all of them right would be proof enough.
+    fewest = int(np.ceil(np.log(RISK) / np.log(precision))) if precision < 1 else len(order) + 1
+    found = None
+    step = max(1, len(order) // 100)
+    for answered in range(fewest, len(order) + 1, step):
+        wrong = answered - int(hits[answered - 1])
+        bound = betaincinv(answered - wrong, wrong + 1, RISK)
+        if bound < precision:
+            break
+        found = float(confidences[order[answered - 1]])
+    return found
+
+
+def _head(base: Head, examples: Examples, outside: Outside, queries: Queries, checkpoint: Checkpoint) -> Head:
+    columns = np.where(queries.columns < 0, examples.routes, queries.columns)
+    return train_head(
+        [*examples.texts, *outside.texts, *queries.texts],
+        np.concatenate([examples.vectors, outside.vectors, queries.vectors]),
+        np.concatenate([examples.columns, np.full(len(outside.texts), examples.routes), columns]).astype(np.int32),
+        examples.routes,
+        start=base,
+        steps=STEPS,
+        checkpoint=checkpoint,
+    )
+
+
+def _asked(model: DecisionModel, examples: Examples, queries: Queries) -> tuple[Rows, Floats]:
+    groups = np.arange(examples.routes)
+    evidence = model.ask(examples.grouped, groups, queries.texts, queries.vectors, candidates=5)
+    return evidence.columns[:, 0], evidence.features
+
+
+def _moved(gate: Gate, features: Floats, kinds: Kinds) -> Gate:
+    moved = gate.fitted(features, kinds, shares(kinds), evidence=EVIDENCE)
+    return moved if (kinds < 0).any() else replace(moved, in_scope=gate.in_scope)

@@ -1,0 +1,226 @@
+"""What ``router.fit`` does: check labelled queries, learn from them, and report honestly whether that helped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from synaptoroute.decision.labelled import (
+    HeldOut,
+    Queries,
+    as_it_is,
+    learn_labelled,
+    threshold_for_false_rejects,
+    threshold_for_precision,
+)
+from synaptoroute.decision.metrics import auroc, coverage_precision, expected_calibration_error
+from synaptoroute.decision.model import can_learn
+from synaptoroute.errors import InvalidInputError
+from synaptoroute.storage.base import LabelledQueries
+from synaptoroute.table import LearnedTable, RouteTable
+
+#: Fewer queries than this cannot be cross-validated to any use.
+FEWEST_QUERIES = 20
+_CURVE_POINTS = 101
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Held-out figures: every query was decided by a head and a gate that had not seen it.
+
+    Attributes:
+        accuracy: Share of right outcomes at the operating point, abstaining rightly included, with in-scope queries
+            weighing 80 % and out-of-scope ones 20 % where there are both.
+        in_scope_accuracy: Share of in-scope queries whose first choice is right, answered or not; None without any.
+        out_of_scope_recall: Share of out-of-scope queries that were not answered; None without any.
+        auroc: How well confidence tells in scope from out of scope; None unless there are both.
+        ece: Expected calibration error of the confidence, 15 bins.
+    """
+
+    accuracy: float
+    in_scope_accuracy: float | None
+    out_of_scope_recall: float | None
+    auroc: float | None
+    ece: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """What fitting did.
+
+    Attributes:
+        applied: Whether the router uses it now. A fit that does not improve on held-out queries is refused.
+        queries: Labelled queries that were used.
+        out_of_scope: Of these, how many are out of scope.
+        before: Figures of the router as it was, at its operating point.
+        after: Figures with the fit, cross-validated.
+        min_confidence: The operating point; None for the default of 0.5.
+        promise: What the operating point guarantees, or why it cannot guarantee what was asked; None if nothing was.
+        warnings: What the reader should know.
+        coverage: Share of queries answered at each point of the curve, falling confidence.
+        precision: Share of those answers that are right.
+    """
+
+    applied: bool
+    queries: int
+    out_of_scope: int
+    before: Figures
+    after: Figures
+    min_confidence: float | None
+    promise: str | None
+    warnings: tuple[str, ...]
+    coverage: tuple[float, ...]
+    precision: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the same fields."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        outcome = "applied" if self.applied else "not applied"
+        return (
+            f"fit on {self.queries} queries ({self.out_of_scope} out of scope): held-out accuracy "
+            f"{self.before.accuracy:.1%} -> {self.after.accuracy:.1%}, {outcome}"
+        )
+
+
+def fit(
+    table: RouteTable,
+    labelled: LabelledQueries,
+    *,
+    target_precision: float | None = None,
+    max_false_reject: float | None = None,
+    force: bool = False,
+) -> tuple[FitReport, LabelledQueries, LearnedTable]:
+    """Learn from labelled queries on top of the utterances of a table.
+
+    Returns:
+        The report, the queries that were used with the operating point, and what was learned.
+
+    Raises:
+        InvalidInputError: There is not enough to learn from, or an option is out of its range.
+    """
+    _check_options(target_precision, max_false_reject)
+    if not can_learn(len(table.index), len(table.slots)):
+        raise InvalidInputError(
+            f"{len(table.slots):,} routes with {len(table.index):,} utterances cannot be fitted: there must be routes, "
+            "and not more than the head can learn"
+        )
+    labelled, warnings = _usable(table, labelled)
+    queries = table.queries(labelled)
+    examples, outside = table.examples(), table.outside()
+    known = table.learned if table.fitted and table.labelled is None else table.with_labelled(None).learn()
+    assert known is not None  # noqa: S101 - can_learn was asked
+    former = as_it_is(known.model, examples, queries)
+    model, held_out = learn_labelled(known.model, examples, outside, queries)
+    point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
+    labelled = replace(labelled, min_confidence=point)
+    before = _figures(former, queries, 0.5)
+    after = _figures(held_out, queries, 0.5)
+    better = (after.accuracy, -after.ece) > (before.accuracy, -before.ece)
+    if not better and not force:
+        warnings.append("the fit does not improve on held-out queries and was refused; force=True applies it")
+    if point is not None:
+        after = _figures(held_out, queries, point)
+    coverage, precision = coverage_precision(held_out.confidences, held_out.right(queries.columns))
+    some = np.unique(np.linspace(0, len(coverage) - 1, _CURVE_POINTS).astype(int))
+    report = FitReport(
+        applied=better or force,
+        queries=len(queries.texts),
+        out_of_scope=int((queries.columns < 0).sum()),
+        before=before,
+        after=after,
+        min_confidence=point,
+        promise=promise,
+        warnings=tuple(warnings),
+        coverage=tuple(float(value) for value in coverage[some]),
+        precision=tuple(float(value) for value in precision[some]),
+    )
+    return report, labelled, table.with_labelled(labelled).learned_with(model)
+
+
+def _check_options(target_precision: float | None, max_false_reject: float | None) -> None:
+    if target_precision is not None and max_false_reject is not None:
+        raise InvalidInputError("give target_precision or max_false_reject, not both: each chooses the operating point")
+    for name, value in (("target_precision", target_precision), ("max_false_reject", max_false_reject)):
+        if value is not None and not 0 < value < 1:
+            raise InvalidInputError(f"{name} is {value}, wanted a share between 0 and 1")
+
+
+def _usable(table: RouteTable, labelled: LabelledQueries) -> tuple[LabelledQueries, list[str]]:
+    """The queries without repeats and without stored utterances, and what to warn of."""
+    stored = {text for route in table.routes for text in route.utterances}
+    first: dict[str, int] = {}
+    for row, text in enumerate(labelled.texts):
+        if text not in stored:
+            first.setdefault(text, row)
+    at = list(first.values())
+    warnings = []
+    leaked = sum(text in stored for text in labelled.texts)
+    if leaked:
+        warnings.append(
+            f"{leaked} queries are stored utterances, which says nothing about new ones; they were left out"
+        )
+    if len(labelled.texts) - leaked > len(at):
+        warnings.append(f"{len(labelled.texts) - leaked - len(at)} repeated queries were left out")
+    labels = [labelled.labels[row] for row in at]
+    if len(at) < FEWEST_QUERIES or len(set(labels)) < 2:
+        raise InvalidInputError(
+            f"not enough data: {len(at)} usable queries with {len(set(labels))} different labels, wanted at least "
+            f"{FEWEST_QUERIES} with 2; without fitting, the router calibrates itself from the utterances"
+        )
+    if None not in labels:
+        warnings.append("no query is out of scope (label None), so the judgement of scope was left as it was")
+    kept = LabelledQueries(
+        texts=tuple(labelled.texts[row] for row in at), labels=tuple(labels), vectors=labelled.vectors[at]
+    )
+    return kept, warnings
+
+
+def _operating_point(
+    held_out: HeldOut, queries: Queries, target_precision: float | None, max_false_reject: float | None
+) -> tuple[float | None, str | None]:
+    right = held_out.right(queries.columns)
+    if target_precision is not None:
+        point = threshold_for_precision(held_out.confidences, right, target_precision)
+        if point is None:
+            return None, (
+                f"{len(right)} queries cannot support a precision of {target_precision:.1%}: no confidence reaches it "
+                "with 95 % certainty; the operating point stays at the default"
+            )
+        return (
+            point,
+            f"at least {target_precision:.1%} of answers are right, with 95 % certainty, on queries like these",
+        )
+    if max_false_reject is not None:
+        inside = held_out.confidences[queries.columns >= 0]
+        point = threshold_for_false_rejects(inside, max_false_reject)
+        if point is None:
+            return None, (
+                f"{len(inside)} in-scope queries cannot support a false-reject rate of {max_false_reject:.1%}, wanted "
+                f"at least {int(np.ceil(1 / max_false_reject)) - 1}; the operating point stays at the default"
+            )
+        return point, f"at most {max_false_reject:.1%} of in-scope queries like these are rejected, on average"
+    return None, None
+
+
+def _figures(held_out: HeldOut, queries: Queries, point: float) -> Figures:
+    expected = queries.columns
+    inside = expected >= 0
+    right = held_out.right(expected)
+    both = inside.any() and not inside.all()
+    return Figures(
+        accuracy=held_out.accuracy(expected, point),
+        in_scope_accuracy=float(right[inside].mean()) if inside.any() else None,
+        out_of_scope_recall=None if inside.all() else float((held_out.confidences[~inside] < point).mean()),
+        auroc=float(auroc(held_out.confidences, inside)) if both else None,
+        ece=float(expected_calibration_error(held_out.confidences, right)),
+    )
+
+
+def labelled_queries(queries: Sequence[str], labels: Sequence[str | None], vectors: np.ndarray) -> LabelledQueries:
+    """Queries that were checked and encoded, as they are stored."""
+    return LabelledQueries(texts=tuple(queries), labels=tuple(labels), vectors=vectors)

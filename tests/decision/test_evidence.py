@@ -1,0 +1,289 @@
+"""What neighbours, words and head say about a text, held against slow and plain definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from synaptoroute.decision.evidence import (
+    BLENDS,
+    CANDIDATES,
+    FEATURES,
+    TEMPERATURE,
+    Evidence,
+    Grouped,
+    Vocabulary,
+    gather,
+)
+from synaptoroute.decision.head import Head, train_head
+from synaptoroute.decision.lexical import WORD_BITS, words
+
+Vectors = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+DIM = 6
+WORDS = ["pay", "my", "bill", "rain", "sun", "play", "song", "the", "is", "how"]
+ROUTES = 30
+
+
+def unit(random: np.random.Generator, count: int) -> Vectors:
+    rows = random.normal(size=(count, DIM))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------- nearest
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    queries=st.integers(0, 4),
+    wanted=st.integers(1, 6),
+    seed=st.integers(0, 999),
+)
+def test_nearest_is_what_a_slow_loop_finds(sizes: list[int], queries: int, wanted: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    ends = np.cumsum(sizes, dtype=np.int64)
+    stored = Grouped(unit(random, int(ends[-1])), ends - sizes, ends)
+    asked = unit(random, queries)
+    groups = random.integers(-1, len(sizes), size=(queries, wanted))
+    found = stored.nearest(asked, groups)
+    for values in (found.first, found.second, found.rows, found.together):
+        assert values.shape == groups.shape
+    for query, place in np.ndindex(*groups.shape):
+        first, second = float(found.first[query, place]), float(found.second[query, place])
+        row, together = int(found.rows[query, place]), float(found.together[query, place])
+        group = groups[query, place]
+        if group < 0:
+            assert (first, second, row, together) == (-1, -1, -1, -np.inf)
+            continue
+        at = range(stored.starts[group], stored.ends[group])
+        scores = [float(stored.vectors[row] @ asked[query]) for row in at]
+        best, *others = sorted(scores, reverse=True)
+        assert first == pytest.approx(best, abs=1e-6)
+        assert second == pytest.approx(others[0] if others else best, abs=1e-6)
+        assert row in at
+        assert stored.vectors[row] @ asked[query] == pytest.approx(best, abs=1e-6)
+        assert together == pytest.approx(np.log(np.exp((np.array(scores) - 1) / TEMPERATURE).sum()), abs=1e-3)
+
+
+def test_nearest_by_hand() -> None:
+    """Group 0 has two rows, group 1 a single one, which is first and second at once."""
+    stored = Grouped(np.eye(3, dtype=np.float32), np.array([0, 2]), np.array([2, 3]))
+    query = np.array([[0.6, 0.8, 0]], np.float32)
+    found = stored.nearest(query, np.array([[0, 1, -1, 0]]))
+    assert found.first[0].tolist() == pytest.approx([0.8, 0, -1, 0.8])
+    assert found.second[0].tolist() == pytest.approx([0.6, 0, -1, 0.6])
+    assert found.rows.tolist() == [[1, 2, -1, 1]]
+    alone = (0.8 - 1) / TEMPERATURE
+    assert alone < found.together[0, 0] < alone + np.log(2)
+
+
+@given(st.integers(0, 99), st.integers(1, 5))
+def test_one_more_utterance_never_hurts_its_route(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors, query, group = unit(random, count + 1), unit(random, 1), np.zeros((1, 1), np.int64)
+    start = np.zeros(1, np.int64)
+    fewer = Grouped(vectors[:-1], start, start + count).nearest(query, group)
+    more = Grouped(vectors, start, start + count + 1).nearest(query, group)
+    assert more.first >= fewer.first - 1e-6
+    assert more.together >= fewer.together - 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------- vocabulary
+def idf(texts: int, with_it: int) -> float:
+    return float(np.log((1 + texts) / (1 + with_it)) + 0.1)
+
+
+def test_the_share_of_known_words_by_hand() -> None:
+    vocabulary = Vocabulary.of(["pay my bill", "my rain", "sun"], np.array([0, 1, 1], np.int32))
+    once, twice, never = idf(3, 1), idf(3, 2), idf(3, 0)
+    shares = vocabulary.share_known(
+        ["Pay my bill!", "pay my bill", "my song", "sun pay", "", "?!"], np.array([0, 1, 0, 1, 0, 0])
+    )
+    expected = [1, twice / (2 * once + twice), twice / (twice + never), 0.5, 0, 0]
+    assert shares == pytest.approx(expected, abs=1e-5)
+    assert vocabulary.share_known([], np.empty(0, np.int64)).tolist() == []
+
+
+def test_a_word_weighs_by_how_many_texts_have_it() -> None:
+    vocabulary = Vocabulary.of(["my bill", "my rain", "sun"], np.zeros(3, np.int32))
+    my, bill, song = words(["my bill song"]).buckets
+    assert vocabulary.idf[[my, bill, song]] == pytest.approx([idf(3, 2), idf(3, 1), idf(3, 0)])
+    assert len(vocabulary.idf) == 1 << WORD_BITS
+
+
+def test_a_word_repeated_within_a_text_never_weighs_less_than_nothing() -> None:
+    vocabulary = Vocabulary.of(["no no no no"], np.zeros(1, np.int32))
+    assert vocabulary.idf.min() > 0
+    (share,) = vocabulary.share_known(["no thanks"], np.zeros(1, np.int64))
+    assert 0 < share < 1
+
+
+def test_a_vocabulary_of_nothing_knows_nothing() -> None:
+    vocabulary = Vocabulary.of(["?!"], np.zeros(1, np.int32))
+    assert vocabulary.share_known(["pay my bill", ""], np.zeros(2, np.int64)).tolist() == [0, 0]
+
+
+sentences = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
+
+
+@given(st.lists(sentences, min_size=1, max_size=6), st.lists(sentences, max_size=4), st.data())
+def test_a_share_is_a_share_and_complete_for_what_the_route_has_said(
+    stored: list[str], asked: list[str], data: st.DataObject
+) -> None:
+    columns = np.array([data.draw(st.integers(0, 2)) for _ in stored], np.int32)
+    vocabulary = Vocabulary.of(stored, columns)
+    for column in range(3):
+        shares = vocabulary.share_known(asked, np.full(len(asked), column))
+        assert ((shares >= 0) & (shares <= 1)).all()
+        known = {word for text, owner in zip(stored, columns, strict=True) if owner == column for word in text.split()}
+        for text, share in zip(asked, shares, strict=True):
+            mine = set(text.split())
+            assert (share > 1 - 1e-4) == (bool(mine) and mine <= known)
+            assert (share > 0) == bool(mine & known)
+
+
+# ----------------------------------------------------------------------------------------------------------- gather
+class Table:
+    """Random routes, small enough to check everything by hand; columns and groups in different orders."""
+
+    def __init__(self, routes: int, seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        counts = random.integers(1, 4, routes)
+        columns = np.repeat(np.arange(routes, dtype=np.int32), counts)
+        texts = [" ".join(random.choice(WORDS, 3)) for _ in columns]
+        vectors = unit(random, len(columns))
+        self.head: Head = train_head(texts, vectors, columns, routes, steps=3)
+        self.vocabulary = Vocabulary.of(texts, columns)
+        # Group g holds column routes - 1 - g.
+        self.groups = np.arange(routes)[::-1].copy()
+        ends = np.cumsum(counts[::-1])
+        self.stored = Grouped(np.concatenate([vectors[columns == c] for c in self.groups]), ends - counts[::-1], ends)
+        self.texts = [" ".join(random.choice(WORDS, 4)) for _ in range(5)]
+        self.vectors = unit(random, 5)
+
+    def gather(self, groups: Rows | None = None, at: slice = slice(None), **options: Any) -> Evidence:
+        (evidence,) = self.gather_all(groups, at, **options)
+        return evidence
+
+    def gather_all(self, groups: Rows | None = None, at: slice = slice(None), **options: Any) -> list[Evidence]:
+        groups = self.groups if groups is None else groups
+        texts, vectors = self.texts[at], self.vectors[at]
+        return gather(self.head, self.vocabulary, self.stored, groups, texts, vectors, **options)
+
+
+TABLES = {routes: Table(routes) for routes in (1, 2, ROUTES)}
+
+
+def softmax(table: Table, usable: Mask) -> Floats:
+    logits = table.head.logits(table.texts, table.vectors)[:, :-1].astype(np.float64)
+    likely = np.where(usable, np.exp(logits), 0)
+    return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+
+
+@settings(max_examples=50, deadline=None)
+@given(routes=st.sampled_from(sorted(TABLES)), candidates=st.integers(1, 40), data=st.data())
+def test_candidates_are_the_most_likely_of_the_routes_that_may_be_chosen(
+    routes: int, candidates: int, data: st.DataObject
+) -> None:
+    table = TABLES[routes]
+    flags = st.lists(st.booleans(), min_size=routes, max_size=routes)
+    gone, allowed = (np.array(data.draw(flags)) for _ in range(2))
+    restricted = data.draw(st.booleans())
+    usable = ~gone & allowed if restricted else ~gone
+    if not usable.any():
+        usable[0], gone[0], allowed[0] = True, False, True
+    evidence = table.gather(
+        np.where(gone, -1, table.groups), candidates=candidates, allowed=allowed if restricted else None
+    )
+    width = min(max(candidates, 2), int(usable.sum()))
+    assert evidence.columns.shape == evidence.probabilities.shape == (5, width)
+    assert usable[evidence.columns].all()
+    expected = softmax(table, usable)
+    np.testing.assert_allclose(
+        evidence.probabilities, np.take_along_axis(expected, evidence.columns, axis=1), atol=1e-9
+    )
+    assert (np.diff(evidence.probabilities, axis=1) <= 0).all()
+    assert (evidence.probabilities[:, -1] >= np.partition(expected, -width, axis=1)[:, -width] - 1e-9).all()
+    assert (evidence.probabilities <= 1).all()
+    assert (evidence.probabilities.sum(axis=1) <= 1 + 1e-9).all()
+    assert all(len(set(row)) == width for row in evidence.columns.tolist())
+    # Each candidate comes with its own nearest utterance, wherever its group lies.
+    for query, row in enumerate(evidence.columns):
+        for place, column in enumerate(row):
+            start, end = table.stored.starts[table.groups[column]], table.stored.ends[table.groups[column]]
+            scores = table.stored.vectors[start:end] @ table.vectors[query]
+            assert evidence.scores[query, place] == pytest.approx(scores.max(), abs=1e-6)
+            assert evidence.rows[query, place] == start + scores.argmax()
+
+
+@pytest.mark.parametrize("routes", sorted(TABLES))
+def test_the_features_are_what_their_names_say(routes: int) -> None:
+    table = TABLES[routes]
+    evidence = table.gather()
+    feature = dict(zip(FEATURES, evidence.features.T, strict=True))
+    logits = table.head.logits(table.texts, table.vectors).astype(np.float64)
+    top = evidence.columns[:, 0]
+    rows = np.arange(5)
+    assert feature["top_logit"] == pytest.approx(logits[rows, top])
+    assert feature["log_probability"] == pytest.approx(np.log(evidence.probabilities[:, 0]))
+    assert feature["above_none"] == pytest.approx(logits[rows, top] - logits[:, -1])
+    assert feature["words_known"] == pytest.approx(table.vocabulary.share_known(table.texts, top))
+    others = evidence.scores[:, 1:].max(axis=1) if routes > 1 else np.zeros(5)
+    assert feature["nearer_than_others"] == pytest.approx(evidence.scores[:, 0] - others)
+    for query in range(5):
+        group = table.groups[top[query]]
+        scores = np.sort(
+            table.stored.vectors[table.stored.starts[group] : table.stored.ends[group]] @ table.vectors[query]
+        )
+        assert feature["nearest_two"][query] == pytest.approx((scores[-1] + scores[-2:][0]) / 2, abs=1e-6)
+
+
+def test_a_single_route_is_certain_among_the_routes() -> None:
+    evidence = TABLES[1].gather()
+    assert evidence.columns.tolist() == [[0]] * 5
+    assert evidence.probabilities == pytest.approx(1)
+    only = TABLES[ROUTES].gather(allowed=np.arange(ROUTES) == 7)
+    assert only.columns.tolist() == [[7]] * 5
+    assert only.probabilities == pytest.approx(1)
+
+
+def test_a_blend_lets_the_neighbours_change_the_order_of_the_candidates_and_nothing_else() -> None:
+    table = TABLES[ROUTES]
+    plain, *blended = table.gather_all(blends=BLENDS)
+    assert BLENDS[0] == 0
+    assert plain.columns.tolist() == table.gather().columns.tolist()
+    strong = table.gather(blends=[100.0])
+    assert any(strong.columns[:, 0] != plain.columns[:, 0])
+    for blend, evidence in zip([*BLENDS[1:], 100.0], [*blended, strong], strict=True):
+        for query in range(5):
+            found = dict(zip(plain.columns[query].tolist(), plain.probabilities[query], strict=True))
+            together = table.stored.nearest(table.vectors[[query]], table.groups[evidence.columns[[query]]]).together[0]
+            probabilities = evidence.probabilities[query]
+            assert probabilities == pytest.approx([found.pop(column) for column in evidence.columns[query].tolist()])
+            assert not found
+            assert (np.diff(np.log(probabilities) + blend * together) <= 1e-6).all()
+        assert evidence.features[:, 1] == pytest.approx(np.log(evidence.probabilities[:, 0]))
+
+
+def test_a_query_alone_has_the_evidence_it_has_in_a_batch() -> None:
+    table = TABLES[ROUTES]
+    together = table.gather()
+    assert together.columns.shape == (5, CANDIDATES)
+    for row in range(5):
+        alone = table.gather(at=slice(row, row + 1))
+        assert alone.columns[0].tolist() == together.columns[row].tolist()
+        np.testing.assert_allclose(alone.features[0], together.features[row], atol=1e-5)
+        np.testing.assert_allclose(alone.probabilities[0], together.probabilities[row], atol=1e-5)
+
+
+def test_no_query_has_no_evidence() -> None:
+    table = TABLES[ROUTES]
+    evidence = table.gather(at=slice(0))
+    assert evidence.columns.shape == (0, CANDIDATES)
+    assert evidence.features.shape == (0, len(FEATURES))

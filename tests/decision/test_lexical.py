@@ -1,0 +1,217 @@
+"""Bags of words and n-grams: the same text has the same bag everywhere, whatever stands beside it."""
+# ruff: noqa: RUF001 - unusual letters on purpose
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import synaptoroute
+from synaptoroute.decision.lexical import (
+    NGRAM_BITS,
+    WORD_BITS,
+    Bags,
+    Floats32,
+    Weighted,
+    inverse_document_frequency,
+    ngrams,
+    words,
+)
+
+NGRAMS_OF_AB_CD_AND_E = [128, 7875, 8174, 6449, 3697, 4360, 1007, 208, 1928, 5622, 2662, 2072, 8035, 1115]
+WORDS_OF_AB_CD_AND_E = [2049, 126000, 128563]
+
+UNUSUAL = [
+    "",
+    " ",
+    "\n",
+    "\n\n a \n b\r\n",
+    "?!…—",
+    "👩‍👩‍👧‍👦 🏳️‍🌈",
+    "e\u0301 \u0301 cafe\u0301",
+    "ΑΣ ΟΔΟΣ ς",
+    "İstanbul ıI",
+    "你好，世界",
+    "مرحبا بالعالم",
+    "\x00\x07\ttab\u2028line\u00a0space",
+    "𝕊𝕪𝕟𝕒𝕡𝕥𝕠 \U0010ffff",
+    "snake_case a1b2 don't",
+    "a",
+    "ab",
+    "a b",
+    "the the the",
+]
+texts = st.sampled_from(UNUSUAL) | st.text(max_size=30) | st.text("ab \n.é", max_size=12)
+batches = st.lists(texts, max_size=6)
+
+
+def bag(bags: Bags, text: int) -> list[int]:
+    return sorted(bags.buckets[bags.starts[text] : bags.starts[text + 1]].tolist())
+
+
+def idf_of(*batch: str) -> Floats32:
+    return inverse_document_frequency(ngrams(batch))
+
+
+# ------------------------------------------------------------------------------------------------------------ bags
+@given(batches)
+def test_a_bag_never_depends_on_the_texts_beside_it(batch: list[str]) -> None:
+    for make in (ngrams, words):
+        together = make(batch)
+        assert together.starts[0] == 0
+        assert together.starts[-1] == len(together.buckets)
+        assert len(together.starts) == len(batch) + 1
+        for place, text in enumerate(batch):
+            assert bag(together, place) == bag(make([text]), 0)
+
+
+@given(texts)
+def test_buckets_are_in_range_and_as_many_as_the_text_has_parts(text: str) -> None:
+    tokens = len(words([text]).buckets)
+    found = ngrams([text]).buckets
+    # With one space around and between words, a text of n characters has n - 2 parts of three and n - 3 of four.
+    spaced = " " + " ".join("".join(c if c.isalnum() or c == "_" else " " for c in text.lower()).split()) + " "
+    assert tokens == len(spaced.split())
+    pairs = max(tokens - 1, 0)
+    assert len(found) == tokens + pairs + max(len(spaced) - 2, 0) + max(len(spaced) - 3, 0)
+    assert ((found >= 0) & (found < 1 << NGRAM_BITS)).all()
+    assert ((words([text]).buckets >= 0) & (words([text]).buckets < 1 << WORD_BITS)).all()
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t ", "?!… —", "👍🎉", "\u0301"])
+def test_a_text_without_letters_or_digits_has_an_empty_bag(text: str) -> None:
+    for make in (ngrams, words):
+        assert bag(make(["before", text, "after"]), 1) == []
+        assert bag(make([text]), 0) == []
+
+
+def test_no_texts_have_no_bags() -> None:
+    for make in (ngrams, words):
+        assert make([]).buckets.tolist() == []
+        assert make([]).starts.tolist() == [0]
+        assert make([]).rows.tolist() == []
+
+
+def test_case_punctuation_and_white_space_do_not_matter_and_letters_and_their_order_do() -> None:
+    for make in (ngrams, words):
+        same = make(["Pay my BILL", "pay  my bill?", " pay,\nmy\tbill\r\n"])
+        assert bag(same, 0) == bag(same, 1) == bag(same, 2)
+    swapped = ["bill my pay", "pay my bill"]
+    assert bag(words(swapped), 0) == bag(words(swapped), 1)
+    assert bag(ngrams(swapped), 0) != bag(ngrams(swapped), 1)
+    assert bag(words(["pay"]), 0) != bag(words(["pày"]), 0)
+    assert bag(words(["ab"]), 0) != bag(words(["ba"]), 0)
+
+
+def test_a_word_repeated_is_in_the_bag_as_often() -> None:
+    once, thrice = bag(words(["again"]), 0), bag(words(["again again, AGAIN"]), 0)
+    assert thrice == once * 3
+
+
+def test_a_misspelt_word_shares_most_of_its_character_ngrams_and_another_word_none() -> None:
+    right, misspelt, other = (set(bag(ngrams([text]), 0)) for text in ("cancellation", "cancelation", "supermarket"))
+    assert len(right & misspelt) > len(right) / 2
+    assert not right & other
+
+
+def test_words_hardly_ever_share_a_bucket() -> None:
+    names = [f"word{number}" for number in range(2_000)]
+    distinct = len(np.unique(words(names).buckets))
+    # Fair hashing would leave 2**17 * (1 - exp(-2000 / 2**17)) = 1,985.
+    assert distinct > 1_975
+
+
+def test_thirty_thousand_characters_are_one_bag() -> None:
+    for text in ("lorem ipsum " * 2_500, "x" * 30_000, "a " * 15_000, "?" * 30_000, "é\n" * 15_000):
+        together = ngrams(["before", text, "after"])
+        assert bag(together, 1) == bag(ngrams([text]), 0)
+        assert bag(together, 2) == bag(ngrams(["after"]), 0)
+        assert len(words([text]).buckets) == len(text.replace("?", " ").split())
+
+
+def test_the_hash_is_the_same_in_every_process_and_version() -> None:
+    """What was learned is stored with these bucket numbers: another hash would be nonsense, not an error."""
+    code = (
+        "from synaptoroute.decision.lexical import ngrams, words\n"
+        "print(ngrams(['Ab cd', 'é']).buckets.tolist(), words(['Ab cd', 'é']).buckets.tolist())"
+    )
+    source = str(Path(synaptoroute.__file__).parents[1])
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": source, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == f"{NGRAMS_OF_AB_CD_AND_E} {WORDS_OF_AB_CD_AND_E}"
+
+
+# ---------------------------------------------------------------------------------------------------------- tf-idf
+def test_idf_by_hand() -> None:
+    idf = idf_of("pay", "pay", "owe", "?")
+    pay, owe = bag(ngrams(["pay"]), 0), bag(ngrams(["owe"]), 0)
+    assert len({*pay, *owe}) == len(pay) + len(owe)
+    assert idf[pay] == pytest.approx(np.log(5 / 3) + 1)
+    assert idf[owe] == pytest.approx(np.log(5 / 2) + 1)
+    # What no text has is left out.
+    assert np.count_nonzero(idf) == len(pay) + len(owe)
+    assert idf.dtype == np.float32
+    # A text that says it twice is still one text.
+    assert idf_of("pay pay", "owe")[pay] == pytest.approx(np.log(3 / 2) + 1)
+    assert not idf_of().any()
+
+
+def test_tf_idf_by_hand() -> None:
+    idf = np.zeros(1 << NGRAM_BITS, np.float32)
+    idf[[3, 5]] = 1, 2
+    # The first text has bucket 3 twice and 5 once; the second only what has no idf; the third 5.
+    weighted = Weighted.of(Bags(np.array([3, 5, 3, 9, 5]), np.array([0, 3, 4, 5])), idf)
+    assert weighted.rows.tolist() == [0, 0, 2]
+    assert weighted.buckets.tolist() == [3, 5, 5]
+    raw = np.array([1 + np.log(2), 2])
+    assert weighted.values == pytest.approx([*(raw / np.linalg.norm(raw)), 1])
+    assert weighted.count == 3
+
+
+@given(batches, batches)
+def test_a_row_has_length_one_or_is_empty(known: list[str], batch: list[str]) -> None:
+    weighted = Weighted.of(ngrams(batch), idf_of(*known))
+    assert weighted.values.dtype == np.float32
+    assert (weighted.values > 0).all()
+    assert (np.diff(weighted.rows) >= 0).all()
+    lengths = np.sqrt(np.bincount(weighted.rows, np.square(weighted.values, dtype=np.float64), len(batch)))
+    assert np.all((np.abs(lengths - 1) < 1e-5) | (lengths == 0))
+    seen = {bucket for text in known for bucket in bag(ngrams([text]), 0)}
+    for row, length in enumerate(lengths):
+        assert (length > 0) == bool(seen & set(bag(ngrams([batch[row]]), 0)))
+
+
+@settings(max_examples=30)
+@given(batches, st.integers(1, 4), st.integers(0, 99))
+def test_times_is_the_dense_product(batch: list[str], columns: int, seed: int) -> None:
+    weighted = Weighted.of(ngrams(batch), idf_of("pay my bill", "a b", *batch[:2]))
+    table = np.random.default_rng(seed).normal(size=(1 << NGRAM_BITS, columns)).astype(np.float32)
+    product = weighted.times(table)
+    assert product.shape == (len(batch), columns)
+    assert product.dtype == np.float32
+    np.testing.assert_allclose(product, dense(weighted) @ table.astype(np.float64), atol=1e-5)
+
+
+def dense(weighted: Weighted) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    rows = np.zeros((weighted.count, 1 << NGRAM_BITS))
+    rows[weighted.rows, weighted.buckets] = weighted.values
+    return rows
+
+
+@given(batches)
+def test_a_row_never_depends_on_the_texts_beside_it(batch: list[str]) -> None:
+    idf = idf_of("pay my bill", *batch)
+    together = Weighted.of(ngrams(batch), idf)
+    for row, text in enumerate(batch):
+        at = together.rows == row
+        alone = Weighted.of(ngrams([text]), idf)
+        assert np.array_equal(together.buckets[at], alone.buckets)
+        np.testing.assert_allclose(together.values[at], alone.values, rtol=1e-6)
