@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from synaptoroute.errors import RouterClosedError, SynaptoRouteError
@@ -72,6 +74,7 @@ class _Worker:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failure: Exception | None = None
+        _alive.add(self)
 
     def wake(self) -> None:
         with self._changed:
@@ -140,3 +143,13 @@ class _Worker:
     def _checkpoint(self) -> None:
         if self._stopping:
             raise _Stopped
+
+
+_alive: weakref.WeakSet[_Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread that the interpreter's end cuts off inside native code takes the process down with it."""
+    for worker in list(_alive):
+        worker.close()

@@ -138,7 +138,7 @@ def test_these_are_the_commands() -> None:
     assert [" ".join(path) for path, _ in commands()] == [
         "route", "evaluate", "lint", "doctor", "demo", "routes",
         "routes list", "routes show", "routes add", "routes remove", "routes import", "routes export",
-        "bench accuracy", "bench report",
+        "bench", "bench accuracy", "bench report",
     ]  # fmt: skip
 
 
