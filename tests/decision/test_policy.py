@@ -66,6 +66,13 @@ def test_the_default_is_a_half_and_no_limits_are_none() -> None:
     assert NO_LIMITS.for_route(None) == Limits(min_confidence=0.5)
 
 
+@pytest.mark.parametrize("point", [0.0, 0.3, 0.9])
+def test_an_operating_point_takes_the_place_of_the_half_and_of_nothing_that_was_asked(point: float) -> None:
+    assert NO_LIMITS.for_route(None, point) == Limits(min_confidence=point)
+    for asked, own in ((Limits(threshold=0.0), None), (NO_LIMITS, 0.0), (Limits(min_confidence=0.0), 0.2)):
+        assert asked.for_route(own, point) == asked.for_route(own)
+
+
 # -------------------------------------------------------------------------------------------------------- judging
 @pytest.mark.parametrize(
     ("limits", "score", "confidence", "runner_up", "reason"),
