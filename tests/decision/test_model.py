@@ -108,11 +108,11 @@ def same(left: DecisionModel, right: DecisionModel) -> bool:
 
 
 def test_learning_twice_gives_the_same_bits(demo: Examples, outside: Outside) -> None:
-    examples = few(demo, 4, 5)
+    examples = few(demo, 3, 4)
     first = learn(examples, outside)
-    again = learn(few(demo, 4, 5), Outside(list(BACKGROUND), outside.vectors.copy()))
+    again = learn(few(demo, 3, 4), Outside(list(BACKGROUND), outside.vectors.copy()))
     assert same(first, again)
-    assert not same(first, learn(few(demo, 4, 4), outside))
+    assert not same(first, learn(few(demo, 3, 3), outside))
 
 
 # ------------------------------------------------------------------------------------------------------- cross-fitting
@@ -140,7 +140,7 @@ class Spy:
         return gather(head, vocabulary, stored, groups, texts, vectors, **options)
 
 
-@pytest.mark.parametrize(("routes", "per_route"), [(16, 20), (4, 5), (3, 2), (5, 1), (1, 8)])
+@pytest.mark.parametrize(("routes", "per_route"), [(6, 6), (5, 1), (1, 8)])
 def test_no_head_is_asked_about_a_text_it_was_trained_on(
     demo: Examples, outside: Outside, monkeypatch: pytest.MonkeyPatch, routes: int, per_route: int
 ) -> None:
@@ -209,7 +209,7 @@ def test_the_kinds_of_what_was_asked(
     assert (found == NEAR).sum() == (len(examples) if routes > 1 else 0)
 
 
-@pytest.mark.parametrize(("routes", "per_route"), [(1, 1), (1, 5), (2, 1), (6, 1), (2, 2)])
+@pytest.mark.parametrize(("routes", "per_route"), [(1, 1), (1, 5), (4, 1), (2, 2)])
 def test_the_smallest_tables_learn_something_that_can_be_asked(
     demo: Examples, outside: Outside, encoder: BundledEncoder, routes: int, per_route: int
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
-from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
+from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
 from synaptoroute.decision.model import DecisionModel, Examples, Outside, Owners, Rows, Vectors
 
 FOLDS = 5
@@ -76,8 +76,6 @@ def learn_labelled(
     Returns:
         The model trained on all, and held-out outcomes: head and gate of each query's fold had not seen it.
     """
-    from threadpoolctl import threadpool_limits
-
     random = np.random.default_rng(_SEED)
     fold = np.empty(len(queries.columns), np.int64)
     for group in (queries.columns >= 0, queries.columns < 0):
@@ -85,7 +83,7 @@ def learn_labelled(
         fold[at] = np.arange(len(at)) % FOLDS
     columns = np.empty(len(fold), np.int64)
     features = np.empty((len(fold), 6))
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         for number in range(FOLDS):
             at = np.flatnonzero(fold == number)
             head = _head(base.head, examples, outside, queries.part(np.flatnonzero(fold != number)), checkpoint)

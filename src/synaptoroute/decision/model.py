@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synaptoroute.decision.evidence import BLENDS, Evidence, Grouped, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
-from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
+from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
 
 Vectors = NDArray[np.float32]
 Owners = NDArray[np.int32]
@@ -122,12 +122,8 @@ def can_learn(utterances: int, routes: int) -> bool:
 
 def learn(examples: Examples, outside: Outside, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
     """Train on everything, calibrate on what was held out; deterministic. ``checkpoint`` may raise to end it."""
-    from threadpoolctl import threadpool_limits
-
     gate = prior_gate(examples.routes, len(examples) / examples.routes)
-    # L-BFGS does thousands of small vector operations; several BLAS threads wait for each other on a busy machine
-    # (measured: 13 s instead of 0.9 for 16 routes), and the other cores have queries to answer.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         blend, features, kinds = cross_fitted(examples, outside, checkpoint)
         if len(kinds):
             gate = gate.fitted(features, kinds, shares(kinds))
