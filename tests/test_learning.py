@@ -386,6 +386,18 @@ def test_a_failure_is_raised_to_who_waits_and_tried_again_at_the_next_wait(
     assert router.snapshot.learned is not None
 
 
+def test_a_refit_that_succeeds_ends_a_failure(router: AdaptiveRouter, remembering: RememberingEncoder) -> None:
+    remembering.failing = True
+    with pytest.raises(SynaptoRouteError, match="learning failed"):
+        router.wait_until_fitted()
+    remembering.failing = False
+    router.refit()
+    router.add_utterance("billing", "how much is left on my account")
+    router("what's my current balance?")
+    assert learners()
+    assert router.wait_until_fitted()
+
+
 def test_after_a_failure_neighbours_answer_and_not_every_query_tries_again(
     router: AdaptiveRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

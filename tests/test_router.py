@@ -180,6 +180,24 @@ def test_allow_leaves_the_others_out(router: AdaptiveRouter) -> None:
         router.route("show my balance", allow=["nonsense"])
 
 
+def test_allow_holds_when_the_head_knows_only_routes_that_are_gone(encoder: BundledEncoder) -> None:
+    with AdaptiveRouter(encoder) as router:
+        router.add_route(BILLING)
+        router.refit()
+        router.delete_route("billing")
+        assert router.route("show my balance", allow=[]).reason is Reason.NO_ROUTES
+        router.add_route(WEATHER)
+        assert router.route("show my balance", allow=["weather"]).matches[0].name == "weather"
+
+
+def test_a_query_is_answered_while_the_background_sentences_cannot_be_encoded() -> None:
+    encoder = BrokenEncoder()
+    with AdaptiveRouter(encoder) as router:
+        router.add_route(Route(name="a", utterances=["x"]))
+        encoder.answer = [[0, 1, 0, 0]]
+        assert router("x").matches[0].name == "a"
+
+
 def test_many_agree_with_each_alone(router: AdaptiveRouter) -> None:
     queries = ["what's my balance", "rain today?", "play something", "who are you", "turn it up"]
     for together, query in zip(router.route_many(queries), queries, strict=True):
@@ -534,6 +552,7 @@ class RouterMachine(RuleBasedStateMachine):
 
     @rule()
     def reload(self) -> None:
+        self.router._learner.close()
         self.router = AdaptiveRouter(CachedEncoder(), self.storage)
 
     @invariant()
@@ -548,7 +567,7 @@ class RouterMachine(RuleBasedStateMachine):
             assert text in self.model[best.name]
 
     def teardown(self) -> None:
-        self.storage.close()
+        self.router.close()
 
 
 class CachedEncoder:

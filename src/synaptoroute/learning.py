@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -54,6 +55,7 @@ class Learner:
     def learn_now(self) -> None:
         """Train in the calling thread and publish."""
         self._publish(self._current().learn())
+        self._get().forget_failure()
 
     def close(self) -> None:
         """Stop at the next step of training and wait for that."""
@@ -74,6 +76,7 @@ class _Worker:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failure: Exception | None = None
+        self.pid = os.getpid()
         _alive.add(self)
 
     def wake(self) -> None:
@@ -83,9 +86,12 @@ class _Worker:
                 self._thread = threading.Thread(target=self._run, name="synaptoroute-learn", daemon=True)
                 self._thread.start()
 
-    def wait(self, timeout_s: float | None) -> bool:
+    def forget_failure(self) -> None:
         with self._changed:
             self._failure = None
+
+    def wait(self, timeout_s: float | None) -> bool:
+        self.forget_failure()
         self.wake()
         with self._changed:
             settled = self._changed.wait_for(lambda: self._thread is None or self._stopping, timeout_s)
@@ -122,8 +128,10 @@ class _Worker:
             failure = exc
         finally:
             with self._changed:
-                self._thread = None
-                self._failure = failure
+                # After a success another thread may have been started already.
+                if self._thread is threading.current_thread():
+                    self._thread = None
+                    self._failure = failure
                 self._changed.notify_all()
 
     def _settled_table(self) -> RouteTable:
@@ -152,4 +160,6 @@ _alive: weakref.WeakSet[_Worker] = weakref.WeakSet()
 def _close_all() -> None:
     """A thread that the interpreter's end cuts off inside native code takes the process down with it."""
     for worker in list(_alive):
-        worker.close()
+        # A forked child has copies of its parent's workers, but not their threads.
+        if worker.pid == os.getpid():
+            worker.close()

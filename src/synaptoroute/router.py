@@ -99,7 +99,7 @@ class AdaptiveRouter:
             name=self._encoder.name, dim=self._encoder.dim, fingerprint=self._encoder.fingerprint
         )
         self._min_confidence = _probability(min_confidence)
-        self._changing = threading.RLock()
+        self._lock: PerProcess[threading.RLock] = PerProcess()
         self._closed = False
         self._executor: PerProcess[ThreadPoolExecutor] = PerProcess()
         background = functools.cache(lambda: self._encode(BACKGROUND))
@@ -452,6 +452,11 @@ class AdaptiveRouter:
         self._workers().shutdown()
         self._learner.close()
         self._storage.close()
+
+    @property
+    def _changing(self) -> threading.RLock:
+        """Held by whoever changes the table; queries never take it. A forked child has its own."""
+        return self._lock.get(threading.RLock)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,13 +20,15 @@ from synaptoroute.decision.model import DecisionModel, Examples, Outside, can_le
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.errors import RouteNotFoundError
+from synaptoroute.errors import EncoderError, RouteNotFoundError
 from synaptoroute.index import ExactIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
 from synaptoroute.storage.base import Change, LabelledQueries, PutRoute, StoredTable
 
 Ints = NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +196,13 @@ class RouteTable:
     @cached_property
     def calibration(self) -> Calibration:
         """For neighbours alone; learned from the utterances when a query first needs it."""
-        return calibrate(self.index.vectors, self.index.owners, self.background())
+        try:
+            background = self.background()
+        except EncoderError:
+            # A query that could be encoded shall not fail because other sentences, just now, could not.
+            logger.warning("the background sentences could not be encoded; calibrating without them")
+            background = np.empty((0, self.index.dim), np.float32)
+        return calibrate(self.index.vectors, self.index.owners, background)
 
     @cached_property
     def _known(self) -> tuple[Ints, Ints, Mask]:
@@ -240,7 +249,9 @@ class RouteTable:
     def rank(self, texts: Sequence[str], vectors: Vectors, k: int, allow: Mask | None = None) -> Ranking:
         """The k best routes of each query, by the head where it knows the route and by neighbours where not."""
         owners, groups, new = self._known
-        usable = groups >= 0 if allow is None else (groups >= 0) & allow[owners]
+        usable = groups >= 0
+        if allow is not None:
+            usable[usable] = allow[owners[usable]]
         if self.learned is None or not usable.any():
             return self._by_neighbours(vectors, k, allow)
         model = self.learned.model

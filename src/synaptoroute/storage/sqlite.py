@@ -22,6 +22,7 @@ from synaptoroute.errors import (
     StorageError,
     StorageForeignError,
 )
+from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
 from synaptoroute.storage.base import (
     Change,
@@ -61,7 +62,7 @@ class SQLiteStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
-        self._lock = threading.RLock()
+        self._lock: PerProcess[threading.RLock] = PerProcess()
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = self._open()
 
@@ -140,7 +141,7 @@ class SQLiteStorage:
     @contextmanager
     def _connected(self, doing: str) -> Iterator[sqlite3.Connection]:
         """The connection, held alone, with the driver's errors translated."""
-        with self._lock, self._translated(doing):
+        with self._lock.get(threading.RLock), self._translated(doing):
             if self._pid != os.getpid():
                 # A SQLite connection must not be used, nor even closed, in a forked child: leave it and open anew.
                 if self._path == ":memory:":
@@ -329,7 +330,7 @@ class SQLiteStorage:
 
     def close(self) -> None:
         """See ``BaseStorage.close``."""
-        with self._lock:
+        with self._lock.get(threading.RLock):
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
