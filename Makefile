@@ -9,12 +9,10 @@ demo: .venv/.installed-core
 	@$(BIN)/synaptoroute demo
 
 test: .venv/.installed-dev lint
-	$(BIN)/coverage run -m pytest -m "not slow"
-	$(BIN)/coverage report --include='*/decision/*,*/models.py,*/storage/*' --fail-under=95
+	$(BIN)/python -m pytest --cov --cov-report=term -m "not slow"
 
 test-all: .venv/.installed-dev lint
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report --include='*/decision/*,*/models.py,*/storage/*' --fail-under=95
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
