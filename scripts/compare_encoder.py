@@ -110,6 +110,7 @@ def _contest(rates: dict[str, list[float]], texts: int) -> dict[str, Any]:
         "int8_per_s": round(median["int8"]),
         "float32_per_s": round(median[best]),
         "float32_variant": best,
+        "all_per_s": {name: round(value) for name, value in median.items()},
         "ratio": round(median["int8"] / median[best], 3),
         "ratio_of_rounds_quartiles": [round(float(value), 3) for value in np.percentile(ratios, [25, 50, 75])],
         "time_of_float32": round(median[best] / median["int8"], 3),

@@ -11,7 +11,7 @@ class OptimizationProfile(StrEnum):
     LATENCY: all cores work on one text, and idle workers spin for the next (a single query is about a quarter faster
     on two cores; concurrent ones are slower and an idle process still uses some CPU).
     BALANCED: one core for each text, workers sleep when idle.
-    THROUGHPUT: as BALANCED, and concurrent ``aquery`` callers are answered together.
+    THROUGHPUT: for servers that keep all cores busy; with the bundled encoder at present the same as BALANCED.
     """
 
     LATENCY = "latency"
