@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -219,8 +218,3 @@ def _figures(held_out: HeldOut, queries: Queries, point: float) -> Figures:
         auroc=float(auroc(held_out.confidences, inside)) if both else None,
         ece=float(expected_calibration_error(held_out.confidences, right)),
     )
-
-
-def labelled_queries(queries: Sequence[str], labels: Sequence[str | None], vectors: np.ndarray) -> LabelledQueries:
-    """Queries that were checked and encoded, as they are stored."""
-    return LabelledQueries(texts=tuple(queries), labels=tuple(labels), vectors=vectors)

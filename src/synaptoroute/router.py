@@ -28,12 +28,12 @@ from synaptoroute.errors import (
     StorageError,
 )
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
-from synaptoroute.fitting import FitReport, fit, labelled_queries
+from synaptoroute.fitting import FitReport, fit
 from synaptoroute.forking import PerProcess
 from synaptoroute.learning import Learner
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
-from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, PutRoute
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
 from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import LearnedTable, RouteTable
 
@@ -207,7 +207,7 @@ class AdaptiveRouter:
         check_queries(queries, labels)
         names = check_labels(labels, self._table.slots)
         texts = [clean_query(query) for query in queries]
-        given = labelled_queries(texts, names, self._encode(texts))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=self._encode(texts))
         report, labelled, learned = fit(
             self._table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
         )
@@ -215,7 +215,8 @@ class AdaptiveRouter:
             with self._changing:
                 self._require_open()
                 self._storage.save_labelled(labelled, encoder=self._identity)
-                self._table = self._table.with_labelled(labelled)
+                # Both at once: between the two, a query would send the learner off to learn this again.
+                self._table = self._table.with_labelled(labelled).with_learned(learned)
             self._publish(learned)
         return report
 

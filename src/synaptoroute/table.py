@@ -174,8 +174,7 @@ class RouteTable:
 
     def learned_with(self, model: DecisionModel) -> LearnedTable:
         """A model that was trained on just this table."""
-        utterances = {route.name: route.utterances for route in self.routes}
-        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled)
+        return LearnedTable(model=model, utterances=self._utterances, labelled=self.labelled)
 
     def with_learned(self, learned: LearnedTable | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
@@ -191,7 +190,11 @@ class RouteTable:
         if self.learned is None:
             return not can_learn(len(self.index), len(self.slots))
         same_labels = self.learned.labelled is self.labelled
-        return same_labels and self.learned.utterances == {route.name: route.utterances for route in self.routes}
+        return same_labels and self.learned.utterances == self._utterances
+
+    @property
+    def _utterances(self) -> dict[str, tuple[str, ...]]:
+        return {name: self.by_slot[slot].utterances for name, slot in self.slots.items()}
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -208,7 +211,7 @@ class RouteTable:
     def _known(self) -> tuple[Ints, Ints, Mask]:
         """Owner and group of each column of the head, -1 where its route is gone or changed; and who is new to it."""
         learned = self.learned.utterances if self.learned else {}
-        new = np.zeros(max(self.by_slot, default=-1) + 1, bool)
+        new = self._no_slots()
         for name, slot in self.slots.items():
             new[slot] = learned.get(name) != self.by_slot[slot].utterances
         owners = np.array([self.slots.get(name, -1) for name in learned], np.int64)
@@ -272,11 +275,15 @@ class RouteTable:
         """Which slots have one of these names. Raises RouteNotFoundError for a name that is not there."""
         if names is None:
             return None
-        mask = np.zeros(max(self.by_slot, default=-1) + 1, bool)
+        mask = self._no_slots()
         for name in names:
             self.get(name)
             mask[self.slots[name]] = True
         return mask
+
+    def _no_slots(self) -> Mask:
+        """A mask over slots with none of them in it."""
+        return np.zeros(max(self.by_slot, default=-1) + 1, bool)
 
     def _decision(self, ranking: Ranking, query: int, top_k: int, limits: Limits) -> Decision:
         found = int((ranking.owners[query] >= 0).sum())
