@@ -9,6 +9,8 @@
     ├── RouteExistsError               add_route of a name that is taken
     ├── RouteNotFoundError (LookupError)
     ├── RouterClosedError              used after close() or stop()
+    ├── RouterOverloadedError          more queries wait than its limits allow
+    ├── DeadlineExceededError (TimeoutError)
     ├── MissingExtraError (ImportError)   an optional package is not installed
     ├── EncoderError                   the encoder failed
     │   ├── EncoderUnavailableError    its weights, package or server cannot be reached
@@ -51,6 +53,22 @@ class RouteNotFoundError(SynaptoRouteError, LookupError):
 
 class RouterClosedError(SynaptoRouteError):
     """The router was closed; make a new one."""
+
+
+class RouterOverloadedError(SynaptoRouteError):
+    """More queries wait than the limits allow; this one was turned away before any work on it.
+
+    Attributes:
+        retry_after_s: When there should be room again, in seconds, going by how fast queries were answered lately.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(SynaptoRouteError, TimeoutError):
+    """The query was not answered within its deadline."""
 
 
 class MissingExtraError(SynaptoRouteError, ImportError):
