@@ -6,18 +6,26 @@
         @pytest.fixture(scope="class")
         def encoder(self):
             return MyEncoder()
+
+
+    class TestMyIndex(IndexContract):
+        def make(self, vectors, owners):
+            return MyIndex(vectors, owners)
 """
 # ruff: noqa: S101, RUF001 - these are tests, some of them with unusual text on purpose
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from synaptoroute.decision.evidence import TEMPERATURE
 from synaptoroute.encoder.base import BaseEncoder
+from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
 
 _TEXTS = (
     "what do I owe",
@@ -130,6 +138,209 @@ class EncoderContract:
 
     def _assert_same(self, seen: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_allclose(seen, expected, rtol=0, atol=self.batch_tolerance)
+
+
+class IndexContract:
+    """What every index promises (see ``BaseIndex``). A subclass defines ``make``.
+
+    Attributes:
+        recall: Share of queries for which the nearest row must be found; 1 means that all k owners must be right.
+    """
+
+    recall: ClassVar[float] = 1.0
+
+    def make(self, vectors: Vectors, owners: Owners) -> BaseIndex:
+        """An index of these rows, whose owners are in no order."""
+        raise NotImplementedError("define `make` in your subclass")
+
+    @pytest.fixture
+    def rows(self) -> _IndexRows:
+        """Clustered rows, their owners, and queries near to some of them."""
+        return _index_rows()
+
+    @pytest.fixture
+    def index(self, rows: _IndexRows) -> BaseIndex:
+        """All of the rows."""
+        return self.make(rows.vectors, rows.owners)
+
+    @pytest.mark.parametrize("k", [1, 5, 60])
+    def test_finds_the_nearest_owners_by_their_nearest_row(self, index: BaseIndex, rows: _IndexRows, k: int) -> None:
+        """As a loop over all rows finds them, or as many of them as the index says."""
+        self._assert_found(index, index.search(rows.queries, k), rows, k)
+
+    @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+    def test_returns_allowed_owners_only(self, index: BaseIndex, rows: _IndexRows, share: float) -> None:
+        """And as many of them as without a mask, however few are allowed."""
+        allow = np.random.default_rng(1).random(_OWNERS) < share
+        self._assert_found(index, index.search(rows.queries, 5, allow), rows, 5, allow)
+
+    def test_exact_search_is_exact(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Also where the index would approximate."""
+        for allow in (None, np.arange(_OWNERS) % 3 == 0):
+            found = index.search(rows.queries, 5, allow, exact=True)
+            _assert_same(found, _nearest(rows.vectors, rows.owners, rows.queries, 5, allow))
+
+    def test_a_short_mask_allows_no_owner_past_its_end(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """A mask of no length allows none."""
+        assert index.search(rows.queries, 3, np.ones(20, bool)).owners.max() == 19
+        assert (index.search(rows.queries, 3, np.ones(0, bool)).owners == -1).all()
+
+    def test_fewer_owners_than_asked_for_leave_the_rest_empty(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Owner -1, row -1, score -inf; never NaN."""
+        allow = np.arange(_OWNERS) < 2
+        found = index.search(rows.queries, 4, allow)
+        assert (found.owners[:, :2] >= 0).all()
+        assert (found.owners[:, 2:] == -1).all()
+        assert (found.rows[:, 2:] == -1).all()
+        assert np.isneginf(found.scores[:, 2:]).all()
+
+    def test_types_and_shapes(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Of searches with many, one and no query."""
+        assert index.dim == rows.vectors.shape[1]
+        assert len(index) == len(rows.vectors)
+        for count in (len(rows.queries), 1, 0):
+            found = index.search(rows.queries[:count], 3)
+            assert found.owners.shape == found.scores.shape == found.rows.shape == (count, 3)
+            assert [part.dtype.name for part in (found.owners, found.scores, found.rows)] == [
+                "int32",
+                "float32",
+                "int64",
+            ]
+
+    def test_an_empty_index_finds_nothing(self, rows: _IndexRows) -> None:
+        """Until rows are added."""
+        empty = self.make(rows.vectors[:0], rows.owners[:0])
+        assert len(empty) == len(empty.present) == len(empty.rows_of(0)) == 0
+        assert empty.dim == rows.vectors.shape[1]
+        assert (empty.search(rows.queries, 2).owners == -1).all()
+        assert (empty.neighbours(rows.queries[:2], np.array([[-1, 0], [1, 0]])).rows == -1).all()
+        self._assert_found(full := empty.extended(rows.vectors, rows.owners), full.search(rows.queries, 3), rows, 3)
+
+    def test_an_owner_has_its_rows_in_order(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Their numbers ascend, and their vectors are those that were given, bit for bit."""
+        assert index.present.tolist() == np.unique(rows.owners).tolist()
+        for owner in (0, 7, _OWNERS - 1, _OWNERS + 5):
+            numbers = index.rows_of(owner)
+            assert (np.diff(numbers) > 0).all()
+            np.testing.assert_array_equal(index.vectors_of(numbers), rows.vectors[rows.owners == owner])
+
+    def test_a_found_row_is_the_owners_and_has_the_score(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """So the caller can tell which utterance it was."""
+        found = index.search(rows.queries, 2)
+        for query, (owners, scores, numbers) in enumerate(zip(found.owners, found.scores, found.rows, strict=True)):
+            for owner, score, row in zip(owners, scores, numbers, strict=True):
+                assert row in index.rows_of(owner)
+                np.testing.assert_allclose(index.vectors_of(np.array([row]))[0] @ rows.queries[query], score, atol=1e-5)
+
+    def test_changes_leave_the_index_they_were_made_from_as_it_was(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """A query that holds it goes on undisturbed, even beside two different changes of the same index."""
+        before = index.search(rows.queries, 3)
+        more = index.extended(rows.queries, np.full(len(rows.queries), 3, np.int32))
+        other = index.extended(rows.queries[::-1], np.full(len(rows.queries), 4, np.int32))
+        fewer = more.without(more.rows_of(3))
+        assert (more.search(rows.queries, 1).owners == 3).all()
+        assert (other.search(rows.queries, 1).owners == 4).all()
+        assert len(fewer.rows_of(3)) == 0
+        for same in (index, index.extended(rows.vectors[:0], rows.owners[:0]), index.without(np.empty(0, np.int64))):
+            _assert_same(same.search(rows.queries, 3), before)
+            assert len(same) == len(rows.vectors)
+
+    def test_removed_rows_are_never_found(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Nor counted, nor of their owner; the others are found as before, also rows that are added afterwards."""
+        gone = np.flatnonzero(rows.owners % 2 == 0)
+        left = index.without(np.concatenate([index.rows_of(owner) for owner in range(0, _OWNERS, 2)]))
+        kept = _IndexRows(np.delete(rows.vectors, gone, 0), np.delete(rows.owners, gone), rows.queries)
+        assert len(left) == len(kept.vectors)
+        assert left.present.tolist() == np.unique(kept.owners).tolist()
+        assert len(left.rows_of(2)) == 0
+        self._assert_found(left, left.search(rows.queries, 5), kept, 5)
+        again = left.extended(rows.vectors[gone], rows.owners[gone])
+        assert len(again) == len(rows.vectors)
+        self._assert_found(again, again.search(rows.queries, 5), rows, 5)
+
+    def test_neighbours_hear_all_rows_of_an_owner(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Old and new ones, not removed ones; exact in any index."""
+        index = index.without(index.rows_of(5)[1:])
+        index = index.without(index.rows_of(6)).extended(rows.queries[:2], np.array([7, 8], np.int32))
+        owners = np.array([[5, 6, 7, -1], [8, 7, _OWNERS + 9, 5]])
+        told = index.neighbours(rows.queries[:2], owners)
+        for at in np.ndindex(owners.shape):
+            if owners[at] in (-1, 6, _OWNERS + 9):
+                assert [told.first[at], told.second[at], told.rows[at], told.together[at]] == [-1, -1, -1, -np.inf]
+                continue
+            numbers = index.rows_of(int(owners[at]))
+            scores = index.vectors_of(numbers) @ rows.queries[at[0]]
+            ranked = np.sort(scores)[::-1]
+            np.testing.assert_allclose(told.first[at], ranked[0], atol=1e-5)
+            np.testing.assert_allclose(told.second[at], ranked[:2][-1], atol=1e-5)
+            np.testing.assert_allclose(told.together[at], np.log(np.exp((scores - 1) / TEMPERATURE).sum()), atol=1e-3)
+            assert told.rows[at] == numbers[scores.argmax()]
+
+    def test_eight_threads_find_what_one_finds(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Searches do not disturb each other."""
+        expected = index.search(rows.queries, 3)
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(lambda _: index.search(rows.queries, 3), range(32)):
+                _assert_same(found, expected)
+
+    def _assert_found(
+        self, index: BaseIndex, found: Nearest, rows: _IndexRows, k: int, allow: Mask | None = None
+    ) -> None:
+        expected = _nearest(rows.vectors, rows.owners, rows.queries, k, allow)
+        real = found.owners >= 0
+        np.testing.assert_array_equal(real, expected.owners >= 0)
+        assert all(len(set(owners[owners >= 0])) == (owners >= 0).sum() for owners in found.owners)
+        assert allow is None or allow[found.owners[real]].all()
+        assert (np.diff(found.scores, axis=1)[real[:, 1:]] <= 0).all()
+        assert set(found.rows[real].tolist()) <= {
+            row for owner in index.present for row in index.rows_of(owner).tolist()
+        }
+        if self.recall == 1:
+            _assert_same(found, expected)
+        else:
+            assert (found.scores[:, 0] >= expected.scores[:, 0] - 1e-5).mean() >= self.recall
+
+
+_OWNERS = 300
+
+
+@dataclass(frozen=True)
+class _IndexRows:
+    vectors: Vectors
+    owners: Owners
+    queries: Vectors
+
+
+def _index_rows(dim: int = 24) -> _IndexRows:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(12, dim))[random.integers(0, 12, _OWNERS)] + 0.7 * random.normal(size=(_OWNERS, dim))
+    owners = random.permutation(np.repeat(np.arange(_OWNERS, dtype=np.int32), 5))
+    vectors = centres[owners] + 0.3 * random.normal(size=(len(owners), dim))
+    queries = centres[random.integers(0, _OWNERS, 40)] + 0.3 * random.normal(size=(40, dim))
+    return _IndexRows(_unit(vectors), owners, _unit(queries))
+
+
+def _unit(rows: np.ndarray) -> Vectors:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def _nearest(vectors: Vectors, owners: Owners, queries: Vectors, k: int, allow: Mask | None) -> Nearest:
+    """By the plainest means; rows are those of the arrays."""
+    found = Nearest.nothing(len(queries), k)
+    for query, scores in enumerate(queries @ vectors.T):
+        seen: set[int] = set()
+        for row in np.lexsort((owners, -scores)):
+            owner = int(owners[row])
+            if owner not in seen and (allow is None or allow[owner]) and len(seen) < k:
+                place = query, len(seen)
+                found.owners[place], found.scores[place], found.rows[place] = owner, scores[row], row
+                seen.add(owner)
+    return found
+
+
+def _assert_same(found: Nearest, expected: Nearest) -> None:
+    np.testing.assert_array_equal(found.owners, expected.owners)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
 def _secrets(attributes: dict[str, object]) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,16 @@ from synaptoroute.errors import (
     StorageForeignError,
 )
 from synaptoroute.models import Route
-from synaptoroute.storage import SQLiteStorage
-from synaptoroute.storage.base import DropRoute, EncoderIdentity, PutRoute
+from synaptoroute.storage import SQLiteStorage, sqlite
+from synaptoroute.storage.base import (
+    Change,
+    DropRoute,
+    EncoderIdentity,
+    LabelledQueries,
+    PutRoute,
+    StoredTable,
+    StoreState,
+)
 from synaptoroute.storage.migrations import MIGRATIONS
 
 ENCODER = EncoderIdentity(name="test", dim=4, fingerprint="test-1")
@@ -150,6 +161,278 @@ def test_vectors_of_another_encoder_are_refused_until_none_are_left(path: Path) 
     store.close()
 
 
+# ------------------------------------------------------------------------------------- bringing a cache up to date
+Held = dict[str, tuple[Route, bytes]]
+
+
+def held(stored: StoredTable) -> Held:
+    """Name -> route and the bytes of its vectors, in the order of the store."""
+    ends = np.cumsum([len(route.utterances) for route in stored.routes])[:-1]
+    parts = np.split(stored.vectors, ends)
+    return {route.name: (route, part.tobytes()) for route, part in zip(stored.routes, parts, strict=bool(len(ends)))}
+
+
+def caught_up(cache: Held, changes: tuple[Change, ...]) -> Held:
+    for change in changes:
+        if isinstance(change, PutRoute):
+            assert change.added == change.route.utterances
+            cache = cache | {change.route.name: (change.route, change.vectors.tobytes())}
+        else:
+            cache = {name: value for name, value in cache.items() if name != change.name}
+    return cache
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.sampled_from(["put", "update", "threshold", "drop", "reopen"])), max_size=15
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS)
+def test_every_earlier_state_can_be_brought_up_to_date(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "routes.db"
+    store = SQLiteStorage(path)
+    earlier = [(store.state(), held(store.load(ENCODER)))]
+    for number, (name, step) in enumerate(steps):
+        stored = held(store.load(ENCODER)).get(name)
+        changes: dict[str, Change] = {"drop": DropRoute(name=name)}
+        if stored is None:
+            changes["put"] = put(name, "x", f"y{number}", seed=number)
+        else:
+            route, added = stored[0], (f"z{number}",)
+            updated = route.replaced(utterances=(*route.utterances[1:], *added))
+            first = route.utterances[:1]
+            changes["update"] = PutRoute(route=updated, added=added, vectors=vectors(1, number), removed=first)
+            changed = route.replaced(threshold=number / 20)
+            changes["threshold"] = PutRoute(route=changed, added=(), vectors=vectors(0))
+        if step == "reopen":
+            store.close()
+            store = SQLiteStorage(path)
+        elif step in changes:
+            store.commit([changes[step]], encoder=ENCODER, expected_revision=store.state().revision)
+        earlier.append((store.state(), held(store.load(ENCODER))))
+    now = held(store.load(ENCODER))
+    for state, cache in earlier:
+        found = store.changes_since(state, ENCODER)
+        assert found is not None
+        assert found.state == store.state()
+        assert list(caught_up(cache, found.changes).items()) == list(now.items())
+    store.close()
+
+
+def test_a_route_dropped_and_added_again_moves_to_the_end() -> None:
+    store = SQLiteStorage(":memory:")
+    store.commit([put("a", "x"), put("b", "y")], encoder=ENCODER, expected_revision=0)
+    state = store.state()
+    store.commit([DropRoute(name="a"), put("a", "z")], encoder=ENCODER, expected_revision=1)
+    found = store.changes_since(state, ENCODER)
+    assert found is not None
+    drop, again = found.changes
+    assert drop == DropRoute(name="a")
+    assert isinstance(again, PutRoute)
+    assert (again.route.utterances, again.added) == (("z",), ("z",))
+    store.close()
+
+
+def test_labelled_queries_come_with_the_changes_and_the_stream() -> None:
+    store = SQLiteStorage(":memory:")
+    labelled = LabelledQueries(texts=("q",), labels=(None,), vectors=vectors(1), min_confidence=0.0)
+    store.save_labelled(labelled, encoder=ENCODER)
+    found = store.changes_since(store.state(), ENCODER)
+    assert found is not None
+    with store.read(ENCODER) as stream:
+        for given_back in (found.labelled, stream.labelled):
+            assert given_back is not None
+            assert (given_back.texts, given_back.labels, given_back.min_confidence) == (("q",), (None,), 0.0)
+    store.close()
+
+
+def test_a_state_of_another_store_or_of_the_future_leads_nowhere(path: Path, tmp_path: Path) -> None:
+    store, other = SQLiteStorage(path), SQLiteStorage(tmp_path / "other.db")
+    for each in (store, other):
+        each.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
+    state = store.state()
+    assert store.changes_since(state, ENCODER) is not None
+    assert store.changes_since(other.state(), ENCODER) is None
+    assert store.changes_since(replace(state, lineage=other.state().lineage), ENCODER) is None
+    assert store.changes_since(replace(state, revision=2), ENCODER) is None
+    store.close()
+    other.close()
+
+
+def test_a_state_from_before_a_backup_was_restored_leads_nowhere(path: Path, tmp_path: Path) -> None:
+    def changed(*names: str) -> StoreState:
+        store = SQLiteStorage(path)
+        for name in names:
+            store.commit([put(name, "x")], encoder=ENCODER, expected_revision=store.state().revision)
+        state = store.state()
+        store.close()
+        return state
+
+    early = changed("a")
+    shutil.copy(path, tmp_path / "backup.db")
+    lost = changed("b", "c")
+    shutil.copy(tmp_path / "backup.db", path)
+    store = SQLiteStorage(path)
+    assert store.changes_since(lost, ENCODER) is None
+    store.close()
+    changed("d", "e", "f")
+    store = SQLiteStorage(path)
+    assert store.changes_since(lost, ENCODER) is None, "same store, and its revision is there again, but not its routes"
+    found = store.changes_since(early, ENCODER)
+    assert found is not None
+    assert [change.route.name for change in found.changes if isinstance(change, PutRoute)] == ["d", "e", "f"]
+    store.close()
+
+
+def test_two_processes_that_write_in_turn_can_both_be_caught_up_with(path: Path) -> None:
+    one, other = SQLiteStorage(path), SQLiteStorage(path)
+    states = [one.state()]
+    for revision, store in enumerate([one, other, one, other]):
+        store.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
+        states.append(store.state())
+    for count, state in enumerate(reversed(states)):
+        found = one.changes_since(state, ENCODER)
+        assert found is not None
+        assert len(found.changes) == count
+    one.close()
+    other.close()
+
+
+def test_more_changes_than_are_remembered_lead_nowhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "HISTORY", 3)
+    states = []
+    for revision in range(10):
+        store = SQLiteStorage(path)
+        states.append(store.state())
+        change = put("a", "x") if revision % 2 == 0 else DropRoute(name="a")
+        store.commit([change], encoder=ENCODER, expected_revision=revision)
+        store.close()
+    store = SQLiteStorage(path)
+    found = [store.changes_since(state, ENCODER) for state in states]
+    assert [changes is not None for changes in found] == [False] * 7 + [True] * 3
+    store.commit([put(name, "x") for name in "abcd"], encoder=ENCODER, expected_revision=10)
+    assert store.changes_since(states[-1], ENCODER) is None, "four routes and a drop have changed"
+    store.close()
+    plain = sqlite3.connect(path)
+    assert [row[0] for row in plain.execute("SELECT revision FROM dropped")] == [8, 10]
+    assert [row[0] for row in plain.execute("SELECT since FROM lineages")] == [8, 9, 10, 11]
+    plain.close()
+
+
+# --------------------------------------------------------------------------------------------- reading as a stream
+def test_a_stream_gives_in_batches_what_load_gives_at_once(path: Path) -> None:
+    store = SQLiteStorage(path)
+    changes = [put(f"r{number}", *"abcde"[: number % 5 + 1], seed=number) for number in range(20)]
+    store.commit(changes, encoder=ENCODER, expected_revision=0)
+    stored = store.load(ENCODER)
+    for rows in (1, 7, 1_000):
+        with store.read(ENCODER, rows=rows) as stream:
+            assert stream.state == store.state()
+            batches = list(stream.batches)
+        assert all(len(vectors) >= rows for _, vectors in batches[:-1])
+        assert sum((routes for routes, _ in batches), ()) == stored.routes
+        assert np.concatenate([vectors for _, vectors in batches]).tobytes() == stored.vectors.tobytes()
+    store.close()
+
+
+def test_a_store_in_memory_can_be_streamed_too() -> None:
+    store = SQLiteStorage(":memory:")
+    store.commit([put("a", "x"), put("b", "y")], encoder=ENCODER, expected_revision=0)
+    with store.read(ENCODER) as stream:
+        assert stream.state == store.state()
+        store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=1)
+        assert [route.name for routes, _ in stream.batches for route in routes] == ["a", "b"]
+    store.close()
+
+
+def test_a_stream_shows_one_revision_and_lets_writers_go_on(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put(f"r{number}", "x") for number in range(10)], encoder=ENCODER, expected_revision=0)
+    with store.read(ENCODER, rows=1) as stream:
+        names = [next(stream.batches)[0][0].name]
+        store.commit([DropRoute(name="r5"), put("new", "y")], encoder=ENCODER, expected_revision=1)
+        names += [routes[0].name for routes, _ in stream.batches]
+        assert stream.state.revision == 1
+    assert names == [f"r{number}" for number in range(10)]
+    assert len(store.load(ENCODER).routes) == 10
+    store.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["routes.db"], "nobody else left a log behind"
+
+
+def test_a_stream_refuses_other_encoders_and_reports_damage_when_it_comes_to_it(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put(f"r{number}", "x") for number in range(10)], encoder=ENCODER, expected_revision=0)
+    with (
+        pytest.raises(EncoderMismatchError),
+        store.read(EncoderIdentity(name="other", dim=4, fingerprint="other-1")),
+    ):
+        pass
+    plain = sqlite3.connect(path)
+    plain.execute("UPDATE utterances SET vector = zeroblob(16) WHERE id = 8")
+    plain.commit()
+    plain.close()
+    with store.read(ENCODER, rows=1) as stream:
+        assert len([next(stream.batches) for _ in range(7)]) == 7
+        with pytest.raises(StorageCorruptError, match="vector is damaged"):
+            next(stream.batches)
+    store.close()
+
+
+def test_the_cost_of_a_change_does_not_grow_with_the_table() -> None:
+    store = SQLiteStorage(":memory:")
+    connection = store._connection
+    assert connection is not None
+    ticks = [0]
+
+    def tick() -> int:
+        ticks[0] += 1
+        return 0
+
+    store.commit([put(f"r{number}", "x", "y") for number in range(2_000)], encoder=ENCODER, expected_revision=0)
+    connection.set_progress_handler(tick, 100)
+    store.commit([put("new", "x", "y")], encoder=ENCODER, expected_revision=1)
+    store.commit([DropRoute(name="new")], encoder=ENCODER, expected_revision=2)
+    connection.set_progress_handler(None, 0)
+    assert ticks[0] < 20, "hundreds of steps of SQLite's machine; looking at every utterance would take 120"
+    store.close()
+
+
+# ------------------------------------------------------------------------------------------------------ migration
+def test_a_store_of_schema_2_is_taken_over_with_its_content(path: Path) -> None:
+    expected = [put("a", "x", "y", seed=1, threshold=0.5), put("b", "z", seed=2)]
+    plain = sqlite3.connect(path)
+    for number, script in enumerate(MIGRATIONS[:2], start=1):
+        plain.executescript(script)
+        plain.execute("INSERT INTO migrations VALUES (?, '2026-01-01')", (number,))
+    plain.execute("INSERT INTO encoders VALUES (1, 'test-1', 'test', 4)")
+    for route_id, change in enumerate(expected, start=1):
+        route = change.route
+        plain.execute("INSERT INTO routes VALUES (?, ?, ?, NULL, '{}', 1)", (route_id, route.name, route.threshold))
+        for text, vector in zip(route.utterances, change.vectors, strict=True):
+            row = (route_id, text, vector.tobytes(), zlib.crc32(vector.tobytes()))
+            insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, 1, ?, ?)"
+            plain.execute(insert, row)
+    plain.execute("UPDATE state SET revision = 7")
+    plain.execute("PRAGMA user_version = 2")
+    plain.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+    plain.commit()
+    plain.close()
+
+    store = SQLiteStorage(path)
+    stored, state = store.load(ENCODER), store.state()
+    assert (stored.revision, state.revision) == (7, 7)
+    assert stored.routes == tuple(change.route for change in expected)
+    assert stored.vectors.tobytes() == np.concatenate([change.vectors for change in expected]).tobytes()
+    store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=7)
+    found = store.changes_since(state, ENCODER)
+    assert found is not None
+    assert found.changes == (DropRoute(name="a"),)
+    store.close()
+
+
 # ------------------------------------------------------------------------------------------------------ bad files
 def test_a_file_of_something_else_is_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 this is a zip file, honestly")
@@ -216,6 +499,7 @@ def test_a_truncated_file_is_reported_as_damage(path: Path) -> None:
         "UPDATE routes SET name = '<script>'",
         "DELETE FROM utterances",
         "DELETE FROM state",
+        "DELETE FROM lineages",
     ],
 )
 def test_content_that_was_tampered_with_is_reported_as_damage(path: Path, statement: str) -> None:

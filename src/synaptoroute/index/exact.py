@@ -7,11 +7,11 @@ from typing import Self
 
 import numpy as np
 
-from synaptoroute.decision.evidence import Grouped
+from synaptoroute.decision.evidence import Grouped, Neighbours
 from synaptoroute.index.base import Mask, Nearest, Owners, Rows, Vectors
 
 #: Scores held at once, so that a large batch over a large table stays within 64 MiB.
-_SCORES_AT_ONCE = 1 << 24
+SCORES_AT_ONCE = 1 << 24
 #: Up to this many owners are simply sorted; beyond, finding the k largest first is faster.
 _SORTED_OWNERS = 512
 
@@ -65,37 +65,31 @@ class ExactIndex:
         starts = np.searchsorted(self._owners, self.present)
         return Grouped(self._vectors, starts, np.append(starts[1:], len(self)))
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> Nearest:
+    def search(self, queries: Vectors, k: int, allow: Mask | None = None, *, exact: bool = False) -> Nearest:  # noqa: ARG002
         """See ``BaseIndex.search``. Takes about 0.1 ms a query for 10,000 rows in batches of 32."""
-        count = len(queries)
-        found = Nearest(
-            np.full((count, k), -1, np.int32),
-            np.full((count, k), -np.inf, np.float32),
-            np.full((count, k), -1, np.int64),
+        if not len(self) or not len(queries):
+            return Nearest.nothing(len(queries), k)
+        step = max(1, SCORES_AT_ONCE // len(self))
+        return Nearest.stacked(
+            [self._search(queries[first : first + step], k, allow) for first in range(0, len(queries), step)]
         )
-        if not len(self):
-            return found
-        step = max(1, _SCORES_AT_ONCE // len(self))
-        for first in range(0, count, step):
-            self._search_into(found, slice(first, first + step), queries[first : first + step], k, allow)
-        return found
 
-    def _search_into(self, found: Nearest, at: slice, queries: Vectors, k: int, allow: Mask | None) -> None:
-        present, starts, ends = self.present, self.grouped.starts, self.grouped.ends
-        scores = queries @ self._vectors.T
-        best = np.maximum.reduceat(scores, starts, axis=1)
-        if allow is not None:
-            best[:, ~allow[present]] = -np.inf
-        chosen = _largest(best, min(k, len(present)))
-        chosen_scores = np.take_along_axis(best, chosen, axis=1)
-        usable = np.isfinite(chosen_scores)
-        width = chosen.shape[1]
-        found.owners[at, :width] = np.where(usable, present[chosen], -1)
-        found.scores[at, :width] = np.clip(chosen_scores, -1, 1, where=usable, out=chosen_scores)
-        rows = found.rows[at, :width]
-        for query, slot in zip(*np.nonzero(usable), strict=True):
-            group = chosen[query, slot]
-            rows[query, slot] = starts[group] + scores[query, starts[group] : ends[group]].argmax()
+    def _search(self, queries: Vectors, k: int, allow: Mask | None) -> Nearest:
+        allowed = None if allow is None else allowing(allow, self.present)
+        groups, scores, rows = best_groups(queries @ self._vectors.T, self.grouped.starts, k, allowed)
+        return Nearest.padded(self.present[groups], scores, rows, k)
+
+    def neighbours(self, queries: Vectors, owners: Rows) -> Neighbours:
+        """See ``BaseIndex.neighbours``."""
+        groups = np.searchsorted(self.present, owners)
+        known = np.append(self.present, -2)[groups] == owners
+        return self.grouped.neighbours(queries, np.where(known, groups, -1))
+
+    def members(self, owners: Rows) -> tuple[Rows, Rows]:
+        """See ``BaseIndex.members``."""
+        # No row has an owner below 0.
+        flat = owners.ravel()
+        return spread(np.searchsorted(self._owners, flat), np.searchsorted(self._owners, flat, side="right"))
 
     def rows_of(self, owner: int) -> Rows:
         """See ``BaseIndex.rows_of``."""
@@ -112,6 +106,43 @@ class ExactIndex:
     def without(self, rows: Rows) -> Self:
         """See ``BaseIndex.without``. Copies all rows."""
         return type(self)(np.delete(self._vectors, rows, axis=0), np.delete(self._owners, rows))
+
+
+def allowing(allow: Mask, owners: Owners) -> Mask:
+    """Which of these owners are allowed; those past the end of the mask are not."""
+    known = owners < len(allow)
+    return known & allow[np.where(known, owners, 0)] if len(allow) else known
+
+
+def spread(starts: Rows, ends: Rows) -> tuple[Rows, Rows]:
+    """The numbers of all ranges, one range after the other, and which range each is of."""
+    counts = ends - starts
+    ranges = np.repeat(np.arange(len(starts)), counts)
+    return np.arange(len(ranges)) + (ends - np.cumsum(counts))[ranges], ranges
+
+
+def best_groups(scores: Vectors, starts: Rows, k: int, allowed: Mask | None = None) -> tuple[Rows, Vectors, Rows]:
+    """The k best groups of columns of each row, each by its best column; equal scores go to the lower group, column.
+
+    Args:
+        scores: (n, columns).
+        starts: The first column of each group, ascending from 0 (g,).
+        k: How many groups.
+        allowed: Groups to consider (g,); None considers all.
+
+    Returns:
+        Groups, scores and columns, (n, min(k, g)) each, best first; a score of -inf means none.
+    """
+    best = np.maximum.reduceat(scores, starts, axis=1)
+    if allowed is not None:
+        best[:, ~allowed] = -np.inf
+    groups = _largest(best, min(k, len(starts)))
+    chosen = np.take_along_axis(best, groups, axis=1)
+    columns = starts[groups]
+    ends = np.append(starts[1:], scores.shape[1])[groups]
+    for place in zip(*np.nonzero(ends - columns > 1), strict=True):
+        columns[place] += scores[place[0], columns[place] : ends[place]].argmax()
+    return groups, chosen, columns
 
 
 def _largest(values: Vectors, k: int) -> Rows:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -86,11 +88,90 @@ class StoredTable:
     labelled: LabelledQueries | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreState:
+    """Which content a cache was made of. Two equal states of a store are the same routes, bit for bit.
+
+    Attributes:
+        store_id: Made once, with the store.
+        lineage: Made anew by every process that writes. A backup that was restored and then changed differently counts
+            its revisions on from the same number, and this tells the two apart.
+        revision: Number of the last change; 0 for a new store.
+    """
+
+    store_id: str
+    lineage: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredChanges:
+    """What leads from an earlier state of a store to this one.
+
+    Attributes:
+        state: The state they lead to.
+        changes: First the drops, of which some may name routes that the earlier state did not have. Then the routes
+            that are new or changed since, in the order they were added, each whole: all its utterances are in
+            ``added`` and take the place of those it had.
+        labelled: What ``fit`` was given; None if it never was.
+    """
+
+    state: StoreState
+    changes: tuple[Change, ...]
+    labelled: LabelledQueries | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredStream:
+    """All that a store holds, for reading in little memory.
+
+    Attributes:
+        state: The one state it is read from, whatever is committed meanwhile.
+        batches: Routes in the order they were added, and the vectors of their utterances, float32 (n, dim).
+        labelled: What ``fit`` was given; None if it never was.
+    """
+
+    state: StoreState
+    batches: Iterator[tuple[tuple[Route, ...], Vectors]]
+    labelled: LabelledQueries | None
+
+
 class BaseStorage(Protocol):
     """A durable, revisioned set of routes with the vectors of their utterances."""
 
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where files may be kept that make opening a large table fast; None for nowhere. Losing them loses nothing."""
+        ...
+
     def load(self, encoder: EncoderIdentity) -> StoredTable:
         """Everything, as of one revision; vectors come back bit for bit as they were given.
+
+        Raises:
+            EncoderMismatchError: The vectors were written with another encoder.
+            StorageCorruptError: The content is damaged.
+        """
+        ...
+
+    def read(self, encoder: EncoderIdentity, *, rows: int = 10_000) -> AbstractContextManager[StoredStream]:
+        """Everything, as of one revision, in batches of at least ``rows`` utterances; writers need not wait.
+
+        Raises:
+            EncoderMismatchError: The vectors were written with another encoder.
+            StorageCorruptError: The content is damaged; it may come with a later batch.
+        """
+        ...
+
+    def state(self) -> StoreState:
+        """Which content the store has now."""
+        ...
+
+    def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
+        """What has changed since that state.
+
+        Returns:
+            None if the state is not an earlier one of this store, is too long ago, or so much has changed that
+            reading everything is better.
 
         Raises:
             EncoderMismatchError: The vectors were written with another encoder.

@@ -65,4 +65,21 @@ MIGRATIONS: tuple[str, ...] = (
         model BLOB NOT NULL
     ) STRICT;
     """,
+    # 3: what is needed to bring a cache of an earlier revision up to date
+    """
+    CREATE INDEX routes_by_revision ON routes (revision);
+
+    CREATE TABLE dropped (
+        revision INTEGER NOT NULL,
+        name     TEXT NOT NULL,
+        PRIMARY KEY (revision, name)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE lineages (
+        since INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE
+    ) STRICT;
+
+    INSERT INTO lineages (since, token) SELECT revision, lower(hex(randomblob(16))) FROM state;
+    """,
 )

@@ -7,9 +7,11 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,10 @@ from synaptoroute.storage.base import (
     EncoderIdentity,
     LabelledQueries,
     PutRoute,
+    StoredChanges,
+    StoredStream,
     StoredTable,
+    StoreState,
     Vectors,
 )
 from synaptoroute.storage.migrations import MIGRATIONS
@@ -40,6 +45,8 @@ APPLICATION_ID = 0x53796E52
 #: Versions before this may corrupt a WAL database when two connections checkpoint at once (sqlite.org/wal.html).
 WAL_RESET_FIXED_IN = (3, 51, 3)
 BUSY_TIMEOUT_S = 5.0
+#: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB.
+HISTORY = 10_000
 _HEADER = b"SQLite format 3\x00"
 
 
@@ -47,9 +54,9 @@ class SQLiteStorage:
     """A durable store in one SQLite file (and its -wal and -shm companions while open).
 
     Write-ahead log with a full sync at each commit: what a call acknowledged survives a crash of the process and of
-    the machine. One connection, which writes under a lock; readers use the in-memory table instead. The connection
-    is the only one that checkpoints and memory mapping is off, so the WAL-reset bug of SQLite before 3.51.3 needs a
-    second writing process to show.
+    the machine. One connection writes, under a lock; queries use the in-memory table instead, and ``read`` a read-only
+    connection of its own. The writer is the only one that checkpoints and memory mapping is off, so the WAL-reset bug
+    of SQLite before 3.51.3 needs a second writing process to show.
 
     Args:
         path: The file, created if missing; its folder must exist. ":memory:" keeps everything in this process.
@@ -64,12 +71,18 @@ class SQLiteStorage:
         self._path = os.fspath(path)
         self._lock: PerProcess[threading.RLock] = PerProcess()
         self._pid = os.getpid()
+        self._has_lineage = False
         self._connection: sqlite3.Connection | None = self._open()
 
     @property
     def path(self) -> str:
         """Where the file is; ":memory:" for none."""
         return self._path
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """See ``BaseStorage.cache_folder``: beside the file."""
+        return None if self._path == ":memory:" else Path(f"{self._path}-index")
 
     def __repr__(self) -> str:
         return f"SQLiteStorage({self._path!r})"
@@ -110,8 +123,7 @@ class SQLiteStorage:
             )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
-            connection.execute(f"PRAGMA {pragma}")
+        _careful(connection)
         application_id = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
@@ -146,7 +158,7 @@ class SQLiteStorage:
                 # A SQLite connection must not be used, nor even closed, in a forked child: leave it and open anew.
                 if self._path == ":memory:":
                     raise StorageError("an in-memory store cannot be used in a forked process; open a file instead")
-                self._pid, self._connection = os.getpid(), self._open()
+                self._pid, self._connection, self._has_lineage = os.getpid(), self._open(), False
             if self._connection is None:
                 raise StorageError(f"{self._path} is closed")
             yield self._connection
@@ -167,20 +179,114 @@ class SQLiteStorage:
         """See ``BaseStorage.load``. Checks the length and checksum of every vector."""
         with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
-            revision = self._revision(connection)
-            query = "SELECT vector, crc32 FROM utterances ORDER BY route_id, id"
-            vectors = self._vectors(connection.execute(query), encoder.dim)
-            routes = self._routes(connection)
+            revision = self._state(connection).revision
+            routes: list[Route] = []
+            content = bytearray()
+            for route, its_vectors in self._stored(connection, encoder.dim):
+                routes.append(route)
+                content += its_vectors
             labelled = self._labelled(connection, encoder.dim)
-        return StoredTable(revision=revision, routes=routes, vectors=vectors, labelled=labelled)
+        vectors = _rows(content, encoder.dim)
+        return StoredTable(revision=revision, routes=tuple(routes), vectors=vectors, labelled=labelled)
 
-    def _vectors(self, rows: Iterable[tuple[bytes, int]], dim: int) -> Vectors:
+    @contextmanager
+    def read(self, encoder: EncoderIdentity, *, rows: int = 10_000) -> Iterator[StoredStream]:
+        """See ``BaseStorage.read``. The write-ahead log cannot shrink until it ends; one thread must do all of it."""
+        if self._path == ":memory:":
+            with self._connected("read"):
+                state, stored = self.state(), self.load(encoder)
+            yield StoredStream(state=state, batches=iter([(stored.routes, stored.vectors)]), labelled=stored.labelled)
+            return
+        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
+        with (
+            self._translated("read"),
+            closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection,
+            _transaction(_careful(connection), "DEFERRED"),
+        ):
+            self._refuse_other_encoders(connection, encoder)
+            state, labelled = self._state(connection), self._labelled(connection, encoder.dim)
+            yield StoredStream(state=state, batches=self._batches(connection, encoder.dim, rows), labelled=labelled)
+
+    def _batches(
+        self, connection: sqlite3.Connection, dim: int, rows: int
+    ) -> Iterator[tuple[tuple[Route, ...], Vectors]]:
+        routes: list[Route] = []
         content = bytearray()
-        for vector, crc32 in rows:
-            if len(vector) != 4 * dim or zlib.crc32(vector) != crc32:
-                raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
-            content += vector
-        return np.frombuffer(content, "<f4").reshape(-1, dim).astype(np.float32, copy=False)
+        for route, vectors in self._stored(connection, dim):
+            routes.append(route)
+            content += vectors
+            if len(content) >= 4 * dim * rows:
+                yield tuple(routes), _rows(content, dim)
+                routes, content = [], bytearray()
+        if routes:
+            yield tuple(routes), _rows(content, dim)
+
+    def state(self) -> StoreState:
+        """See ``BaseStorage.state``."""
+        with self._connected("read") as connection:
+            return self._state(connection)
+
+    def _state(self, connection: sqlite3.Connection) -> StoreState:
+        query = "SELECT store_id, token, revision FROM state, lineages ORDER BY since DESC LIMIT 1"
+        row = connection.execute(query).fetchone()
+        if row is None:
+            raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
+        return StoreState(store_id=row[0], lineage=row[1], revision=row[2])
+
+    def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
+        """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
+        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+            self._refuse_other_encoders(connection, encoder)
+            now = self._state(connection)
+            if not self._leads_from(connection, state, now):
+                return None
+            dropped = connection.execute("SELECT name FROM dropped WHERE revision > ?", (state.revision,))
+            drops = [DropRoute(name=name) for (name,) in dropped]
+            puts = [
+                PutRoute(route=route, added=route.utterances, vectors=_rows(vectors, encoder.dim))
+                for route, vectors in self._stored(connection, encoder.dim, since=state.revision)
+            ]
+            labelled = self._labelled(connection, encoder.dim)
+        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled)
+
+    def _leads_from(self, connection: sqlite3.Connection, state: StoreState, now: StoreState) -> bool:
+        """Whether that state is an earlier one of this store, with a history that is known and short enough."""
+        if state.store_id != now.store_id or not now.revision - HISTORY <= state.revision <= now.revision:
+            return False
+        lineage = (
+            "SELECT 1 FROM lineages AS its WHERE token = ?1 AND since <= ?2 + 1 "
+            "AND NOT EXISTS (SELECT 1 FROM lineages WHERE since > its.since AND since <= ?2)"
+        )
+        changed = (
+            "SELECT count(*) FROM (SELECT 1 FROM routes WHERE revision > ?1 "
+            "UNION ALL SELECT 1 FROM dropped WHERE revision > ?1 LIMIT ?2)"
+        )
+        if connection.execute(lineage, (state.lineage, state.revision)).fetchone() is None:
+            return False
+        return int(connection.execute(changed, (state.revision, HISTORY + 1)).fetchone()[0]) <= HISTORY
+
+    def _stored(
+        self, connection: sqlite3.Connection, dim: int, since: int | None = None
+    ) -> Iterator[tuple[Route, bytes]]:
+        """Routes, in the order they were added, with the vectors of their utterances; only those changed since."""
+        query = (
+            "SELECT routes.id, name, threshold, description, metadata, text, vector, crc32 FROM routes "
+            "LEFT JOIN utterances ON route_id = routes.id {} ORDER BY routes.id, utterances.id"
+        )
+        if since is None:
+            rows = connection.execute(query.format(""))
+        else:
+            changed = "WHERE routes.id IN (SELECT id FROM routes WHERE revision > ?)"
+            rows = connection.execute(query.format(changed), (since,))
+        for (_, *fields), group in groupby(rows, itemgetter(0, 1, 2, 3, 4)):
+            utterances = [row[5:] for row in group]
+            vectors = b"".join(self._sound(vector, crc32, dim) for _, vector, crc32 in utterances)
+            yield self._route([text for text, _, _ in utterances], *fields), vectors
+
+    def _sound(self, vector: bytes | None, crc32: int, dim: int) -> bytes:
+        if vector is None or len(vector) != 4 * dim or zlib.crc32(vector) != crc32:
+            raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
+        return vector
 
     def _labelled(self, connection: sqlite3.Connection, dim: int) -> LabelledQueries | None:
         rows = connection.execute("SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id").fetchall()
@@ -190,14 +296,18 @@ class SQLiteStorage:
         return LabelledQueries(
             texts=tuple(row[0] for row in rows),
             labels=tuple(row[1] for row in rows),
-            vectors=self._vectors(((row[2], row[3]) for row in rows), dim),
+            vectors=_rows(b"".join(self._sound(vector, crc32, dim) for *_, vector, crc32 in rows), dim),
             min_confidence=chosen[0] if chosen else None,
         )
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
+        texts: dict[int, list[str]] = {}
         with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
-            return self._routes(connection)
+            for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
+                texts.setdefault(route_id, []).append(text)
+            query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
+            return tuple(self._route(texts.get(row[0], []), *row[1:]) for row in connection.execute(query))
 
     def encoder(self) -> EncoderIdentity | None:
         """Whose vectors are stored; None if none are."""
@@ -206,17 +316,9 @@ class SQLiteStorage:
             row = connection.execute(query).fetchone()
         return None if row is None else EncoderIdentity(name=row[0], dim=row[1], fingerprint=row[2])
 
-    def _routes(self, connection: sqlite3.Connection) -> tuple[Route, ...]:
-        texts: dict[int, list[str]] = {}
-        for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
-            texts.setdefault(route_id, []).append(text)
-        query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
-        return tuple(self._route(texts, *fields) for fields in connection.execute(query))
-
     def _route(
         self,
-        texts: dict[int, list[str]],
-        route_id: int,
+        utterances: list[str],
         name: str,
         threshold: float | None,
         description: str | None,
@@ -225,18 +327,19 @@ class SQLiteStorage:
         try:
             return Route(
                 name=name,
-                utterances=texts[route_id],
+                utterances=utterances,
                 threshold=threshold,
                 description=description,
                 metadata=json.loads(metadata),
             )
-        except (KeyError, ValueError, InvalidInputError) as exc:
+        except (ValueError, InvalidInputError) as exc:
             raise StorageCorruptError(f"{self._path}: route {name!r} is damaged ({exc}); restore a backup") from exc
 
     def _refuse_other_encoders(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> None:
+        """No commit mixes encoders, so one row of each table tells whose vectors it holds."""
         query = (
-            "SELECT name, fingerprint FROM encoders WHERE id IN "
-            "(SELECT encoder_id FROM utterances UNION SELECT encoder_id FROM labelled_queries)"
+            "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1) "
+            "OR id IN (SELECT encoder_id FROM labelled_queries LIMIT 1)"
         )
         for name, fingerprint in connection.execute(query):
             if fingerprint != encoder.fingerprint:
@@ -246,17 +349,11 @@ class SQLiteStorage:
                     "written with, or export its routes and import them into a new file"
                 )
 
-    def _revision(self, connection: sqlite3.Connection) -> int:
-        row = connection.execute("SELECT revision FROM state").fetchone()
-        if row is None:
-            raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
-        return int(row[0])
-
     # ------------------------------------------------------------------------------------------------ writing
     def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
         with self._connected("write") as connection, _transaction(connection):
-            revision = self._revision(connection)
+            revision = self._state(connection).revision
             if revision != expected_revision:
                 raise RevisionConflictError(
                     f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
@@ -269,8 +366,11 @@ class SQLiteStorage:
                     case PutRoute():
                         self._put(connection, change, encoder_id, revision + 1)
                     case DropRoute():
-                        connection.execute("DELETE FROM routes WHERE name = ?", (change.name,))
+                        self._drop(connection, change.name, revision + 1)
             connection.execute("UPDATE state SET revision = ?", (revision + 1,))
+            if not self._has_lineage:
+                self._begin_lineage(connection, revision + 1)
+        self._has_lineage = True
         return revision + 1
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
@@ -295,6 +395,17 @@ class SQLiteStorage:
         blobs = (_blob(vector) for vector in change.vectors)
         rows = zip(change.added, blobs, strict=True)
         connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
+
+    def _drop(self, connection: sqlite3.Connection, name: str, revision: int) -> None:
+        connection.execute("DELETE FROM routes WHERE name = ?", (name,))
+        connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
+        connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
+
+    def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
+        insert = "INSERT INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
+        connection.execute(insert, (revision,))
+        forgotten = "DELETE FROM lineages WHERE since < (SELECT max(since) FROM lineages WHERE since <= ?)"
+        connection.execute(forgotten, (revision - HISTORY,))
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
@@ -336,6 +447,12 @@ class SQLiteStorage:
             self._connection = None
 
 
+def _careful(connection: sqlite3.Connection) -> sqlite3.Connection:
+    for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
 @contextmanager
 def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
     """Commit at the end, roll back on any error. IMMEDIATE takes the write lock first: no upgrade can fail midway."""
@@ -352,3 +469,7 @@ def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Ite
 
 def _blob(vector: Vectors) -> bytes:
     return vector.astype("<f4").tobytes()
+
+
+def _rows(content: bytes | bytearray, dim: int) -> Vectors:
+    return np.frombuffer(content, "<f4").reshape(-1, dim).astype(np.float32, copy=False)
