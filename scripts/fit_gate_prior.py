@@ -50,7 +50,7 @@ def read_pools(data: Path, encoder: BundledEncoder) -> tuple[Pool, Pool]:
 
 
 def simulate(
-    pool: Pool, strangers: Pool, outside: model.Outside, routes: int, per_route: int, random: np.random.Generator
+    pool: Pool, strangers: Pool, outside: model.Texts, routes: int, per_route: int, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Features and kinds of the queries of one simulated table."""
     names = random.permutation(np.unique(pool.labels))
@@ -72,7 +72,9 @@ def simulate(
     examples = model.Examples(
         [pool.texts[row] for row in stored], pool.vectors[stored], np.array(columns, np.int32), len(names)
     )
-    trained = model._trained(examples, outside)  # noqa: SLF001 - the prior is of untuned heads
+    effort = model.effort_for(len(examples), len(names))
+    assert effort is not None  # noqa: S101 - tables are small
+    trained = model._trained(model.Lessons(examples, outside), effort, effort.steps)  # noqa: SLF001 - untuned heads
     texts = [pool.texts[row] for row in [*asked, *near]] + [strangers.texts[row] for row in far]
     vectors = np.concatenate([pool.vectors[[*asked, *near]], strangers.vectors[far]])
     evidence = trained.ask(examples.grouped, np.arange(len(names)), texts, vectors, candidates=5)
@@ -87,7 +89,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path(gate.__file__).with_name("gate_prior.json"))
     options = parser.parse_args()
     encoder = BundledEncoder()
-    outside = model.Outside(BACKGROUND, encoder.encode(BACKGROUND))
+    outside = model.Texts(BACKGROUND, encoder.encode(BACKGROUND))
     hwu64, metatool = read_pools(options.data, encoder)
     random = np.random.default_rng(0)
     tables = []

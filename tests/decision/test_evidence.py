@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from synaptoroute.decision.evidence import (
-    BLENDS,
     CANDIDATES,
     FEATURES,
     TEMPERATURE,
@@ -51,7 +50,7 @@ def test_nearest_is_what_a_slow_loop_finds(sizes: list[int], queries: int, wante
     stored = Grouped(unit(random, int(ends[-1])), ends - sizes, ends)
     asked = unit(random, queries)
     groups = random.integers(-1, len(sizes), size=(queries, wanted))
-    found = stored.nearest(asked, groups)
+    found = stored.neighbours(asked, groups)
     for values in (found.first, found.second, found.rows, found.together):
         assert values.shape == groups.shape
     for query, place in np.ndindex(*groups.shape):
@@ -75,7 +74,7 @@ def test_nearest_by_hand() -> None:
     """Group 0 has two rows, group 1 a single one, which is first and second at once."""
     stored = Grouped(np.eye(3, dtype=np.float32), np.array([0, 2]), np.array([2, 3]))
     query = np.array([[0.6, 0.8, 0]], np.float32)
-    found = stored.nearest(query, np.array([[0, 1, -1, 0]]))
+    found = stored.neighbours(query, np.array([[0, 1, -1, 0]]))
     assert found.first[0].tolist() == pytest.approx([0.8, 0, -1, 0.8])
     assert found.second[0].tolist() == pytest.approx([0.6, 0, -1, 0.6])
     assert found.rows.tolist() == [[1, 2, -1, 1]]
@@ -88,8 +87,8 @@ def test_one_more_utterance_never_hurts_its_route(seed: int, count: int) -> None
     random = np.random.default_rng(seed)
     vectors, query, group = unit(random, count + 1), unit(random, 1), np.zeros((1, 1), np.int64)
     start = np.zeros(1, np.int64)
-    fewer = Grouped(vectors[:-1], start, start + count).nearest(query, group)
-    more = Grouped(vectors, start, start + count + 1).nearest(query, group)
+    fewer = Grouped(vectors[:-1], start, start + count).neighbours(query, group)
+    more = Grouped(vectors, start, start + count + 1).neighbours(query, group)
     assert more.first >= fewer.first - 1e-6
     assert more.together >= fewer.together - 1e-5
 
@@ -168,13 +167,10 @@ class Table:
         self.vectors = unit(random, 5)
 
     def gather(self, groups: Rows | None = None, at: slice = slice(None), **options: Any) -> Evidence:
-        (evidence,) = self.gather_all(groups, at, **options)
-        return evidence
-
-    def gather_all(self, groups: Rows | None = None, at: slice = slice(None), **options: Any) -> list[Evidence]:
         groups = self.groups if groups is None else groups
         texts, vectors = self.texts[at], self.vectors[at]
-        return gather(self.head, self.vocabulary, self.stored, groups, texts, vectors, **options)
+        logits = self.head.logits(texts, vectors)
+        return gather(logits, self.vocabulary, self.stored, groups, texts, vectors, **options)
 
 
 TABLES = {routes: Table(routes) for routes in (1, 2, ROUTES)}
@@ -253,22 +249,45 @@ def test_a_single_route_is_certain_among_the_routes() -> None:
     assert only.probabilities == pytest.approx(1)
 
 
-def test_a_blend_lets_the_neighbours_change_the_order_of_the_candidates_and_nothing_else() -> None:
+def test_a_lift_counts_where_routes_are_compared_and_not_against_none() -> None:
     table = TABLES[ROUTES]
-    plain, *blended = table.gather_all(blends=BLENDS)
-    assert BLENDS[0] == 0
-    assert plain.columns.tolist() == table.gather().columns.tolist()
-    strong = table.gather(blends=[100.0])
-    assert any(strong.columns[:, 0] != plain.columns[:, 0])
-    for blend, evidence in zip([*BLENDS[1:], 100.0], [*blended, strong], strict=True):
-        for query in range(5):
-            found = dict(zip(plain.columns[query].tolist(), plain.probabilities[query], strict=True))
-            together = table.stored.nearest(table.vectors[[query]], table.groups[evidence.columns[[query]]]).together[0]
-            probabilities = evidence.probabilities[query]
-            assert probabilities == pytest.approx([found.pop(column) for column in evidence.columns[query].tolist()])
-            assert not found
-            assert (np.diff(np.log(probabilities) + blend * together) <= 1e-6).all()
-        assert evidence.features[:, 1] == pytest.approx(np.log(evidence.probabilities[:, 0]))
+    plain = table.gather(candidates=ROUTES)
+    lift = np.random.default_rng(0).normal(scale=2, size=(5, ROUTES)).astype(np.float32)
+    lifted = table.gather(candidates=ROUTES, lift=lift)
+    logits = table.head.logits(table.texts, table.vectors).astype(np.float64)
+    likely = np.exp(logits[:, :-1] + lift)
+    likely /= likely.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(lifted.probabilities, np.take_along_axis(likely, lifted.columns, axis=1), atol=1e-9)
+    top = lifted.columns[:, 0]
+    assert (top != plain.columns[:, 0]).any()
+    assert top.tolist() == likely.argmax(axis=1).tolist()
+    feature = dict(zip(FEATURES, lifted.features.T, strict=True))
+    assert feature["top_logit"] == pytest.approx(logits[np.arange(5), top])
+    assert feature["above_none"] == pytest.approx(logits[np.arange(5), top] - logits[:, -1])
+    assert feature["log_probability"] == pytest.approx(np.log(lifted.probabilities[:, 0]))
+
+
+def test_no_lift_brings_back_a_route_that_may_not_be_chosen() -> None:
+    lift = np.zeros((5, ROUTES), np.float32)
+    lift[:, 3] = 1e6
+    table = TABLES[ROUTES]
+    assert (table.gather(lift=lift).columns[:, 0] == 3).all()
+    allowed = np.arange(ROUTES) != 3
+    assert not (table.gather(lift=lift, allowed=allowed, candidates=ROUTES).columns == 3).any()
+
+
+def test_neither_logits_nor_lift_are_written_to() -> None:
+    table = TABLES[ROUTES]
+    logits, lift = table.head.logits(table.texts, table.vectors), np.ones((5, ROUTES), np.float32)
+    before = logits.copy()
+    allowed = np.arange(ROUTES) % 2 == 0
+    for lifted in (None, lift):
+        gather(
+            logits, table.vocabulary, table.stored, table.groups, table.texts, table.vectors,
+            lift=lifted, allowed=allowed,
+        )  # fmt: skip
+    np.testing.assert_array_equal(logits, before)
+    assert (lift == 1).all()
 
 
 def test_a_query_alone_has_the_evidence_it_has_in_a_batch() -> None:

@@ -158,3 +158,34 @@ def test_a_checkpoint_is_called_at_every_step_and_what_it_raises_ends_the_traini
     calls = 3
     train_head(TEXTS, VECTORS, COLUMNS, routes=2, checkpoint=stop_at_the_third)
     assert 3 < calls <= 3 + STEPS
+
+
+# -------------------------------------------------------------------------------------------------- without n-grams
+@pytest.fixture(scope="module")
+def compact() -> Head:
+    return train_head(TEXTS, VECTORS, COLUMNS, routes=2, reads_ngrams=False)
+
+
+def test_a_head_without_n_grams_has_none_of_their_weights_and_decides_by_the_vector(compact: Head) -> None:
+    assert [part.shape for part in parts(compact)] == [(DIM,), (DIM, 3), (0, 3), (3,), (0,)]
+    assert {part.dtype for part in parts(compact)} == {np.dtype(np.float32)}
+    assert compact.logits(TEXTS, VECTORS).argmax(axis=1).tolist() == COLUMNS.tolist()
+    unseen = vectors_of(COLUMNS, seed=5)
+    logits = compact.logits(TEXTS, unseen)
+    assert (logits.argmax(axis=1) == COLUMNS).mean() > 0.9
+    np.testing.assert_array_equal(compact.logits(["日本語"] * len(TEXTS), unseen), logits)
+    assert logits.dtype == np.float32
+    assert compact.logits([], np.empty((0, DIM), np.float32)).shape == (0, 3)
+
+
+def test_without_n_grams_training_twice_gives_the_same_bits(compact: Head) -> None:
+    again = train_head(TEXTS, VECTORS.copy(), COLUMNS.copy(), routes=2, reads_ngrams=False)
+    assert all(np.array_equal(left, right) for left, right in zip(parts(compact), parts(again), strict=True))
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_what_is_continued_decides_whether_n_grams_are_read(head: Head, compact: Head, asked_for: bool) -> None:
+    for start in (head, compact):
+        further = train_head(TEXTS, VECTORS, COLUMNS, routes=2, steps=2, start=start, reads_ngrams=asked_for)
+        assert [part.shape for part in parts(further)] == [part.shape for part in parts(start)]
+        assert further.logits(TEXTS, VECTORS).argmax(axis=1).tolist() == COLUMNS.tolist()

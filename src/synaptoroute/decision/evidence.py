@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.decision.head import Head
 from synaptoroute.decision.lexical import WORD_BITS, words
 
 Vectors = NDArray[np.float32]
@@ -22,9 +22,6 @@ CANDIDATES = 5
 
 #: Softness of the sum over neighbours; 0.03 to 0.08 did alike on HWU64, Banking77 and CLINC150 development data.
 TEMPERATURE = 0.05
-#: Weights of the neighbours beside the head that a table may choose between. 0.2 helps where routes are fine-grained
-#: (Banking77), none is best where they are not (CLINC150).
-BLENDS = (0.0, 0.1, 0.2)
 
 #: The gate's inputs, in order: top logit of a route; its log probability among the routes; mean cosine of its two
 #: nearest utterances; share of the query's words (by idf) that its utterances know; top logit minus that of "none";
@@ -49,6 +46,14 @@ class Neighbours:
     together: Vectors
 
 
+class Stored(Protocol):
+    """Stored vectors that belong to groups: those of an index to owners, for example."""
+
+    def neighbours(self, queries: Vectors, groups: Rows, /) -> Neighbours:
+        """See ``Grouped.neighbours``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Grouped:
     """Stored vectors ordered by group: group g has the rows ``starts[g]`` to ``ends[g]``."""
@@ -57,7 +62,7 @@ class Grouped:
     starts: Rows
     ends: Rows
 
-    def nearest(self, queries: Vectors, groups: Rows) -> Neighbours:
+    def neighbours(self, queries: Vectors, groups: Rows) -> Neighbours:
         """For each query and each of its groups, what its rows say.
 
         Args:
@@ -85,6 +90,30 @@ class Grouped:
             second.flat[pairs] = np.partition(scores, -2, axis=1)[:, -2] if end - start > 1 else best_scores
             together.flat[pairs] = np.log(np.exp((scores - 1) / TEMPERATURE).sum(axis=1) + 1e-30)
         return Neighbours(first, second, rows, together)
+
+
+def summed(scores: Vectors, rows: Rows, pairs: Rows, shape: tuple[int, ...]) -> Neighbours:
+    """What the rows of each pair of query and owner say; ``pairs`` ascend, and some may have no row."""
+    found = Neighbours(
+        np.full(shape, -1, np.float32),
+        np.full(shape, -1, np.float32),
+        np.full(shape, -1, np.int64),
+        np.full(shape, -np.inf, np.float32),
+    )
+    if not len(rows):
+        return found
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    counts = np.diff(starts, append=len(pairs))
+    first = np.maximum.reduceat(scores, starts)
+    together = np.log(np.add.reduceat(np.exp((scores - 1) / TEMPERATURE), starts) + 1e-30)
+    ties = np.flatnonzero(scores == np.repeat(first, counts))
+    nearest = ties[np.searchsorted(ties, starts)]
+    scores[nearest] = -np.inf
+    second = np.where(counts > 1, np.maximum.reduceat(scores, starts), first)
+    told = pairs[starts]
+    found.first.flat[told], found.second.flat[told] = first, second
+    found.rows.flat[told], found.together.flat[told] = rows[nearest], together
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +155,7 @@ class Evidence:
     """What the head and the neighbours say of n texts; arrays are (n, k) over candidates, best first.
 
     Attributes:
-        columns: Candidate columns of the head; -1 where there are fewer than k.
+        columns: Candidate columns of the head; k is smaller where fewer may be chosen.
         probabilities: Softmax over all allowed routes.
         scores: Cosine of each candidate's nearest utterance.
         rows: That utterance's row in the ``Grouped`` vectors.
@@ -141,65 +170,59 @@ class Evidence:
 
 
 def gather(
-    head: Head,
+    logits: Vectors,
     vocabulary: Vocabulary,
-    stored: Grouped,
+    stored: Stored,
     groups: Rows,
     texts: Sequence[str],
     vectors: Vectors,
     *,
+    lift: Vectors | None = None,
     candidates: int = CANDIDATES,
     allowed: NDArray[np.bool_] | None = None,
-    blends: Sequence[float] = (0.0,),
-) -> list[Evidence]:
-    """Ask the head for candidates and the stored utterances about them.
+) -> Evidence:
+    """Take the head's candidates and ask the stored utterances about them.
 
     Args:
-        head: Trained on ``len(groups)`` columns.
+        logits: What the head says (n, columns + 1), the last one for "none".
         vocabulary: Of the same columns.
-        stored: Vectors of the utterances.
-        groups: The group of each column in ``stored``; -1 for a column whose route is gone.
+        stored: The utterances.
+        groups: Which of ``stored`` belong to each column; -1 for a column whose route is gone.
         texts: Queries (n).
         vectors: Their unit rows (n, dim).
+        lift: Added to the logits of the routes where they are compared with each other (n, columns).
         candidates: How many columns to look at, at least 1.
         allowed: Columns that may be chosen; None allows all that have a group.
-        blends: Weights of the neighbours beside the head in the order of the candidates.
-
-    Returns:
-        The evidence with each of the blends.
     """
-    logits = head.logits(texts, vectors).astype(np.float64)
-    none, logits = logits[:, -1], logits[:, :-1]
+    none, logits = logits[:, -1], logits[:, :-1].astype(np.float64)
+    compared: Floats = np.add(logits, 0.0 if lift is None else lift, dtype=np.float64)
     usable = groups >= 0 if allowed is None else allowed & (groups >= 0)
-    logits[:, ~usable] = -np.inf
+    compared[:, ~usable] = -np.inf
     width = min(max(candidates, 2), int(usable.sum()))
-    columns = _top(logits, width)
-    chosen = np.take_along_axis(logits, columns, axis=1)
+    columns = _top(compared, width)
+    chosen = np.take_along_axis(compared, columns, axis=1)
     top = chosen[:, :1]
-    log_probabilities = chosen - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
-    neighbours = stored.nearest(vectors, groups[columns])
-    found = []
-    for blend in blends:
-        order = np.argsort(-(log_probabilities + blend * neighbours.together), axis=1, kind="stable")
-        ordered, logit, log_probability, first, second, rows = (
-            np.take_along_axis(values, order, axis=1)
-            for values in (columns, chosen, log_probabilities, neighbours.first, neighbours.second, neighbours.rows)
-        )
-        others = first[:, 1:].max(axis=1) if width > 1 else np.zeros(len(texts))
-        features = np.column_stack(
-            [
-                logit[:, 0],
-                log_probability[:, 0],
-                (first[:, 0] + second[:, 0]) / 2,
-                vocabulary.share_known(texts, ordered[:, 0]),
-                logit[:, 0] - none,
-                first[:, 0] - others,
-            ]
-        )
-        found.append(
-            Evidence(columns=ordered, probabilities=np.exp(log_probability), scores=first, rows=rows, features=features)
-        )
-    return found
+    log_probabilities = chosen - top - np.log(np.exp(compared - top).sum(axis=1, keepdims=True))
+    neighbours = stored.neighbours(vectors, groups[columns])
+    nearest = neighbours.first
+    top_logit = np.take_along_axis(logits, columns[:, :1], axis=1)[:, 0]
+    features = np.column_stack(
+        [
+            top_logit,
+            log_probabilities[:, 0],
+            (nearest[:, 0] + neighbours.second[:, 0]) / 2,
+            vocabulary.share_known(texts, columns[:, 0]),
+            top_logit - none,
+            nearest[:, 0] - (nearest[:, 1:].max(axis=1) if width > 1 else 0),
+        ]
+    )
+    return Evidence(
+        columns=columns,
+        probabilities=np.exp(log_probabilities),
+        scores=nearest,
+        rows=neighbours.rows,
+        features=features,
+    )
 
 
 def _top(values: Floats, k: int) -> Rows:

@@ -66,8 +66,8 @@ class Gate:
         standard = _standardised(features)
         inside = kinds >= 0
         return Gate(
-            in_scope=_maximum_a_posteriori(self.in_scope, standard[:, IN_SCOPE], inside, weights, evidence),
-            right_route=_maximum_a_posteriori(
+            in_scope=maximum_a_posteriori(self.in_scope, standard[:, IN_SCOPE], inside, weights, evidence),
+            right_route=maximum_a_posteriori(
                 self.right_route, standard[inside][:, RIGHT_ROUTE], kinds[inside] == RIGHT, weights[inside], evidence
             ),
         )
@@ -127,9 +127,18 @@ def _sigmoid(weights: Floats, standard: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(z, -60, 60))))
 
 
-def _maximum_a_posteriori(
+def maximum_a_posteriori(
     prior: Floats, standard: Floats, outcome: NDArray[np.bool_], weights: Floats, evidence: int
 ) -> Floats:
+    """Weights of a logistic regression that lie near the prior and are not negative; the first is the offset.
+
+    Args:
+        prior: Weights before any evidence (d + 1,).
+        standard: Standardised inputs (n, d).
+        outcome: What happened (n,).
+        weights: How much each row counts (n,).
+        evidence: Rows together weigh at most this many.
+    """
     from scipy import optimize
 
     if not len(standard) or weights.sum() == 0:

@@ -48,7 +48,8 @@ def one_blas_thread() -> Iterator[None]:
 class Head:
     """Logits = (vector - mean) · vector_weights + n-grams · ngram_weights + bias, float32 (texts, routes + 1).
 
-    The last column is "none": trained on texts that belong to no route.
+    The last column is "none": trained on texts that belong to no route. A head that does not read n-grams has no rows
+    in ``ngram_weights`` and ``idf``.
     """
 
     mean: Vectors
@@ -59,8 +60,10 @@ class Head:
 
     def logits(self, texts: Sequence[str], vectors: Vectors) -> Vectors:
         """One row a text: a logit for every route, then the one for "none"."""
-        dense = (vectors - self.mean) @ self.vector_weights + self.bias
-        return np.asarray(dense + Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights), np.float32)
+        logits = (vectors - self.mean) @ self.vector_weights + self.bias
+        if len(self.idf):
+            logits += Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
+        return np.asarray(logits, np.float32)
 
 
 def train_head(
@@ -71,6 +74,7 @@ def train_head(
     *,
     start: Head | None = None,
     steps: int = STEPS,
+    reads_ngrams: bool = True,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Head:
     """Multinomial logistic regression over vector and n-grams together, by L-BFGS in float32; deterministic.
@@ -82,23 +86,28 @@ def train_head(
         routes: How many routes there are; columns 0 to routes - 1.
         start: A head of the same routes to continue from; its mean and idf are kept.
         steps: L-BFGS iterations.
+        reads_ngrams: Whether n-grams take part; without them a step costs a quarter. ``start`` decides if given.
         checkpoint: Called at every iteration; whatever it raises ends the training.
     """
     from scipy import optimize, sparse
 
-    bags = ngrams(texts)
     per_route = max(1.0, float((columns < routes).sum()) / routes)
     # Few examples say little about which words matter: weigh words less there (Banking77, 5 shots: 2 points).
     share = np.float32(0.75 * per_route / (per_route + 2))
     mean = start.mean if start else vectors[columns < routes].mean(axis=0)
-    idf = start.idf if start else inverse_document_frequency(bags)
-    weighted = Weighted.of(bags, idf)
-    shape = (len(texts), 1 << NGRAM_BITS)
-    lexical = sparse.csr_matrix((weighted.values * share, (weighted.rows, weighted.buckets)), shape=shape)
+    if len(start.idf) if start else reads_ngrams:
+        bags = ngrams(texts)
+        idf = start.idf if start else inverse_document_frequency(bags)
+        weighted = Weighted.of(bags, idf)
+        shape = (len(texts), 1 << NGRAM_BITS)
+        lexical = sparse.csr_matrix((weighted.values * share, (weighted.rows, weighted.buckets)), shape=shape)
+    else:
+        idf = np.empty(0, np.float32)
+        lexical = sparse.csr_matrix((len(texts), 0), dtype=np.float32)
     dense = vectors - mean
     width, dim = routes + 1, vectors.shape[1]
     loss = _loss(dense, lexical, columns, width)
-    weights = np.zeros((dim + shape[1] + 1, width))
+    weights = np.zeros((dim + lexical.shape[1] + 1, width))
     if start is not None:
         weights[:dim], weights[-1] = start.vector_weights, start.bias
         weights[dim:-1] = start.ngram_weights / share

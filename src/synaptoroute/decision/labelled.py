@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
-from synaptoroute.decision.model import DecisionModel, Examples, Outside, Owners, Rows, Vectors
+from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Owners, Rows, Texts, Vectors, in_parallel
 
 FOLDS = 5
 #: Steps of L-BFGS from the head that knows only the utterances.
@@ -62,8 +62,7 @@ def as_it_is(model: DecisionModel, examples: Examples, queries: Queries) -> Held
 
 def learn_labelled(
     base: DecisionModel,
-    examples: Examples,
-    outside: Outside,
+    lessons: Lessons,
     queries: Queries,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> tuple[DecisionModel, HeldOut]:
@@ -83,17 +82,18 @@ def learn_labelled(
         fold[at] = np.arange(len(at)) % FOLDS
     columns = np.empty(len(fold), np.int64)
     features = np.empty((len(fold), 6))
+    rest = [queries.part(np.flatnonzero(fold != number)) for number in range(FOLDS)]
     with one_blas_thread():
-        for number in range(FOLDS):
+        *heads, head = in_parallel(lambda part: _head(base.head, lessons, part, checkpoint), [*rest, queries])
+        for number, fold_head in enumerate(heads):
             at = np.flatnonzero(fold == number)
-            head = _head(base.head, examples, outside, queries.part(np.flatnonzero(fold != number)), checkpoint)
-            columns[at], features[at] = _asked(replace(base, head=head), examples, queries.part(at))
+            model = replace(base, head=fold_head)
+            columns[at], features[at] = _asked(model, lessons.examples, queries.part(at))
         kinds = np.where(queries.columns < 0, NEAR, np.where(columns == queries.columns, RIGHT, WRONG)).astype(np.int8)
         confidences = np.empty(len(fold))
         for number in range(FOLDS):
             gate = _moved(base.gate, features[fold != number], kinds[fold != number])
             confidences[fold == number] = gate.confidence(features[fold == number])
-        head = _head(base.head, examples, outside, queries, checkpoint)
         gate = _moved(base.gate, features, kinds)
     return replace(base, head=head, gate=gate), HeldOut(columns, confidences)
 
@@ -112,36 +112,33 @@ def threshold_for_precision(confidences: Floats, right: NDArray[np.bool_], preci
     """The smallest least confidence at which answers are right often enough, with 95 % certainty; None if none is.
 
     Going down from the surest answer, the exact binomial (Clopper-Pearson) bound of the precision is tested at fixed
-    steps until it fails once (fixed-sequence testing, Angelopoulos et al. 2021, arXiv:2110.01052).
+    steps until it fails once (fixed-sequence testing, Angelopoulos et al. 2021, arXiv:2110.01052). Answers of equal
+    confidence pass together, so a step ends with the last of them.
     """
     from scipy.special import betaincinv
 
     order = np.argsort(-confidences, kind="stable")
+    falling = confidences[order]
     hits = np.cumsum(right[order])
+    ends = np.append(np.flatnonzero(np.diff(falling)) + 1, len(order))
     # With fewer answers than this, not even all of them right would be proof enough.
     fewest = int(np.ceil(np.log(RISK) / np.log(precision))) if precision < 1 else len(order) + 1
     found = None
     step = max(1, len(order) // 100)
-    for answered in range(fewest, len(order) + 1, step):
-        wrong = answered - int(hits[answered - 1])
-        bound = betaincinv(answered - wrong, wrong + 1, RISK)
+    for least in range(fewest, len(order) + 1, step):
+        answered = int(ends[np.searchsorted(ends, least)])
+        good = int(hits[answered - 1])
+        bound = betaincinv(good, answered - good + 1, RISK) if good else 0.0
         if bound < precision:
             break
-        found = float(confidences[order[answered - 1]])
+        found = float(falling[answered - 1])
     return found
 
 
-def _head(base: Head, examples: Examples, outside: Outside, queries: Queries, checkpoint: Checkpoint) -> Head:
-    columns = np.where(queries.columns < 0, examples.routes, queries.columns)
-    return train_head(
-        [*examples.texts, *outside.texts, *queries.texts],
-        np.concatenate([examples.vectors, outside.vectors, queries.vectors]),
-        np.concatenate([examples.columns, np.full(len(outside.texts), examples.routes), columns]).astype(np.int32),
-        examples.routes,
-        start=base,
-        steps=STEPS,
-        checkpoint=checkpoint,
-    )
+def _head(base: Head, lessons: Lessons, queries: Queries, checkpoint: Checkpoint) -> Head:
+    columns = np.where(queries.columns < 0, lessons.routes, queries.columns).astype(np.int32)
+    texts, vectors, columns = lessons.all((Texts(queries.texts, queries.vectors), columns))
+    return train_head(texts, vectors, columns, lessons.routes, start=base, steps=STEPS, checkpoint=checkpoint)
 
 
 def _asked(model: DecisionModel, examples: Examples, queries: Queries) -> tuple[Rows, Floats]:

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.decision.evidence import BLENDS, Evidence, Grouped, Vocabulary, gather
+from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
-from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
+from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
+from synaptoroute.decision.kernel import Kernel, train_kernel
 
+T = TypeVar("T")
+R = TypeVar("R")
 Vectors = NDArray[np.float32]
 Owners = NDArray[np.int32]
 Rows = NDArray[np.int64]
 
-#: Utterances times routes that one head is trained on at most, about 50 s on one core; beyond, neighbours decide.
-MAX_CELLS = 5_000_000
-#: Cross-fitting: folds of a table, folds of one of at most SMALL utterances, steps of each fold's head, rows asked.
-FOLDS, SMALL_FOLDS, SMALL, FOLD_STEPS, ASKED = 4, 6, 1_000, 20, 3_000
+#: Folds trained at a time. They spend their time in NumPy, which lets queries in between.
+THREADS = 2
+#: Weight of the kernel beside the head, where cross-fitting finds that it helps.
+LIFT = 3.0
+#: Rows asked while cross-fitting.
+ASKED = 3_000
 _SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How a table of a certain size is learned.
+
+    Attributes:
+        cells: Utterances times routes at most.
+        reads_ngrams: Whether the head reads n-grams, and the kernel may be tried.
+        steps: Of the head's training.
+        folds: Parts the table is cut into for cross-fitting.
+        used: How many of these are held out in turn.
+        fold_steps: Of each fold's head.
+    """
+
+    cells: int
+    reads_ngrams: bool
+    steps: int
+    folds: int
+    used: int
+    fold_steps: int
+
+
+#: Smallest tables first. The last row is the limit: about 50 s on two cores; what is beyond is decided in two stages.
+EFFORTS = (
+    Effort(cells=150_000, reads_ngrams=True, steps=STEPS, folds=6, used=6, fold_steps=20),
+    Effort(cells=5_000_000, reads_ngrams=True, steps=STEPS, folds=4, used=4, fold_steps=20),
+    Effort(cells=60_000_000, reads_ngrams=False, steps=20, folds=4, used=1, fold_steps=20),
+)
+
+
+def effort_for(utterances: int, routes: int) -> Effort | None:
+    """How to learn a table of that size; None if there is nothing to learn from, or too much for a head."""
+    cells = utterances * (routes + 1)
+    return next((effort for effort in EFFORTS if 0 < cells <= effort.cells), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +104,49 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """Texts with their unit rows (m, dim); most often such as belong to no route."""
+class Texts:
+    """Texts with their unit rows (m, dim)."""
 
     texts: Sequence[str]
     vectors: Vectors
 
-    def part(self, mask: NDArray[np.bool_]) -> Outside:
+    def part(self, mask: NDArray[np.bool_]) -> Texts:
         """Those under the mask."""
         at = np.flatnonzero(mask)
-        return Outside([self.texts[row] for row in at.tolist()], self.vectors[at])
+        return Texts([self.texts[row] for row in at.tolist()], self.vectors[at])
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """All there is to learn from without labelled queries.
+
+    Attributes:
+        examples: The utterances.
+        outside: Texts that belong to no route.
+        names: The routes' names as words, one for each column, where they tell what the routes are about.
+    """
+
+    examples: Examples
+    outside: Texts
+    names: Texts | None = None
+
+    @property
+    def routes(self) -> int:
+        """How many columns there are."""
+        return self.examples.routes
+
+    def all(self, *more: tuple[Texts, Owners]) -> tuple[list[str], Vectors, Owners]:
+        """Texts, vectors and columns of everything, with more if given; ``routes`` is the column of "none"."""
+        parts: list[tuple[Texts, Owners]] = [
+            (Texts(self.examples.texts, self.examples.vectors), self.examples.columns),
+            (self.outside, np.full(len(self.outside.texts), self.routes, np.int32)),
+            *more,
+        ]
+        if self.names is not None:
+            parts.append((self.names, np.arange(self.routes, dtype=np.int32)))
+        texts = [text for part, _ in parts for text in part.texts]
+        vectors = np.concatenate([part.vectors for part, _ in parts])
+        return texts, vectors, np.concatenate([columns for _, columns in parts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +157,17 @@ class DecisionModel:
         head: Its column c stands for route c of the examples.
         vocabulary: Of the same columns.
         gate: Calibrated by cross-fitting.
-        blend: Weight of the neighbours beside the head in the order of candidates, chosen by cross-fitting.
+        kernel: Of the same columns, where cross-fitting found that it helps.
     """
 
     head: Head
     vocabulary: Vocabulary
     gate: Gate
-    blend: float = 0.0
+    kernel: Kernel | None = None
 
     def ask(
         self,
-        stored: Grouped,
+        stored: Stored,
         groups: Rows,
         texts: Sequence[str],
         vectors: Vectors,
@@ -101,38 +176,46 @@ class DecisionModel:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Evidence:
         """What speaks for which routes; see ``evidence.gather``."""
-        (evidence,) = gather(
-            self.head,
+        return gather(
+            self.head.logits(texts, vectors),
             self.vocabulary,
             stored,
             groups,
             texts,
             vectors,
+            lift=LIFT * self.kernel.scores(vectors) if self.kernel else None,
             candidates=candidates,
             allowed=allowed,
-            blends=[self.blend],
         )
-        return evidence
 
 
-def can_learn(utterances: int, routes: int) -> bool:
-    """Whether a table of that size is small enough for the head."""
-    return 0 < utterances * (routes + 1) <= MAX_CELLS
+def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
+    """Train on everything, calibrate on what was held out; deterministic.
 
-
-def learn(examples: Examples, outside: Outside, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
-    """Train on everything, calibrate on what was held out; deterministic. ``checkpoint`` may raise to end it."""
-    gate = prior_gate(examples.routes, len(examples) / examples.routes)
+    Args:
+        lessons: Of a table for which there is an ``effort_for``.
+        checkpoint: Called at every step, from several threads; whatever it raises ends the training.
+    """
+    examples = lessons.examples
+    effort = effort_for(len(examples), examples.routes)
+    assert effort is not None  # noqa: S101 - the caller asked
+    tasks: list[Callable[[], Any]] = [
+        partial(_trained, lessons, effort, effort.steps, checkpoint),
+        partial(cross_fitted, lessons, effort, checkpoint),
+    ]
     with one_blas_thread():
-        blend, features, kinds = cross_fitted(examples, outside, checkpoint)
-        if len(kinds):
-            gate = gate.fitted(features, kinds, shares(kinds))
-        return replace(_trained(examples, outside, checkpoint=checkpoint), gate=gate, blend=blend)
+        answers = in_parallel(lambda task: task(), tasks)
+        model: DecisionModel = answers[0]
+        with_kernel, features, kinds = answers[1]
+        kernel = train_kernel(examples.vectors, examples.columns, examples.routes) if with_kernel else None
+    gate = model.gate.fitted(features, kinds, shares(kinds)) if len(kinds) else model.gate
+    learned: DecisionModel = replace(model, gate=gate, kernel=kernel)
+    return learned
 
 
 def cross_fitted(
-    examples: Examples, outside: Outside, checkpoint: Checkpoint = no_checkpoint
-) -> tuple[float, Floats, Kinds]:
+    lessons: Lessons, effort: Effort, checkpoint: Checkpoint = no_checkpoint
+) -> tuple[bool, Floats, Kinds]:
     """Features of texts that a head has not seen, and what each turned out to be.
 
     In each fold a head is trained without a part of every route's utterances, without some routes altogether, and
@@ -140,67 +223,136 @@ def cross_fitted(
     second NEAR, the third FAR.
 
     Returns:
-        The blend that ranks most of the first kind rightly, and with it features (m, 6) and kinds (m,).
+        Whether more of the first kind are right with the kernel, and with it or without it features (m, 6) and
+        kinds (m,).
     """
+    folds = _folds(lessons, effort)
+    found = in_parallel(lambda fold: fold.asked(effort, checkpoint), folds)
+    if not found:
+        return False, np.empty((0, 6)), np.empty(0, np.int8)
+    plain, lifted = ([fold[choice] for fold in found] for choice in (0, 1))
+    rights = [sum(int((kinds == RIGHT).sum()) for _, kinds in choice) for choice in (plain, lifted)]
+    chosen = lifted if rights[1] > rights[0] else plain
+    return (
+        chosen is lifted,
+        np.concatenate([features for features, _ in chosen]),
+        np.concatenate([kinds for _, kinds in chosen]),
+    )
+
+
+def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """``work`` of each item, in order, on ``THREADS`` threads, of which the caller's is one.
+
+    Raises what failed first, when all threads have ended; nothing is begun after a failure. The threads are daemons:
+    those of a ThreadPoolExecutor finish all they were given before the interpreter may end (measured: 6 s with 100
+    routes), and only then is the learner told to stop.
+    """
+    waiting = iter(list(enumerate(items)))
+    done: dict[int, R] = {}
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        for place, item in waiting:
+            if failures:
+                return
+            try:
+                done[place] = work(item)
+            except BaseException as exc:  # noqa: BLE001 - raised in the caller's thread
+                failures.append(exc)
+
+    others = [Thread(target=run, name="synaptoroute-train", daemon=True) for _ in range(THREADS - 1)]
+    for thread in others:
+        thread.start()
+    run()
+    for thread in others:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return [done[place] for place in sorted(done)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """What one fold's head is trained on, and what it is asked."""
+
+    lessons: Lessons
+    held_out: tuple[Texts, Rows]
+    strangers: Texts
+    outside: Texts
+
+    def asked(self, effort: Effort, checkpoint: Checkpoint) -> tuple[tuple[Floats, Kinds], tuple[Floats, Kinds]]:
+        """Features and kinds, without a kernel and with one."""
+        plain = _trained(self.lessons, effort, effort.fold_steps, checkpoint)
+        examples = self.lessons.examples
+        if not effort.reads_ngrams:
+            answers = self._answers(plain)
+            return answers, answers
+        kernel = train_kernel(examples.vectors, examples.columns, examples.routes)
+        return self._answers(plain), self._answers(replace(plain, kernel=kernel))
+
+    def _answers(self, model: DecisionModel) -> tuple[Floats, Kinds]:
+        stored, groups = self.lessons.examples.grouped, np.arange(self.lessons.routes)
+        features, found = [np.empty((0, 6))], [np.empty(0, np.int8)]
+        queries, expected = self.held_out
+        for kind, texts in ((RIGHT, queries), (NEAR, self.strangers), (FAR, self.outside)):
+            if not texts.texts:
+                continue
+            evidence = model.ask(stored, groups, texts.texts, texts.vectors, candidates=5)
+            kinds = np.full(len(texts.texts), kind, np.int8)
+            if kind == RIGHT:
+                kinds[evidence.columns[:, 0] != expected] = WRONG
+            features.append(evidence.features)
+            found.append(kinds)
+        return np.concatenate(features), np.concatenate(found)
+
+
+def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
+    examples, outside = lessons.examples, lessons.outside
     random = np.random.default_rng(_SEED)
-    folds = SMALL_FOLDS if len(examples) <= SMALL else FOLDS
-    utterance_fold = _folds_within(examples.columns, folds, random)
+    utterance_fold = _folds_within(examples.columns, effort.folds, random)
     route_fold = np.empty(examples.routes, np.int64)
-    route_fold[random.permutation(examples.routes)] = np.arange(examples.routes) % folds
+    route_fold[random.permutation(examples.routes)] = np.arange(examples.routes) % effort.folds
     outside_half = np.arange(len(outside.texts)) % 2
-    found: list[list[tuple[Floats, Kinds]]] = [[] for _ in BLENDS]
-    for fold in range(folds):
+    limit = ASKED // effort.used + 1
+    folds = []
+    for fold in range(effort.used):
         unseen_route = (route_fold[examples.columns] == fold) & (examples.routes > 1)
         training, number = examples.chosen(~unseen_route & (utterance_fold != fold))
         if not len(training):
             continue
-        half = outside_half == fold % 2
-        model = _trained(training, outside.part(half), steps=FOLD_STEPS, checkpoint=checkpoint)
         held_out = ~unseen_route & (utterance_fold == fold) & (number[examples.columns] >= 0)
-        limit = ASKED // folds + 1
-        asked = (
-            (RIGHT, *_part(examples, _some(held_out, limit, random))),
-            (NEAR, *_part(examples, _some(unseen_route, limit, random))),
-            (FAR, outside.part(~half), np.empty(0, np.int32)),
+        queries, columns = _part(examples, _some(held_out, limit, random))
+        strangers, _ = _part(examples, _some(unseen_route, limit, random))
+        half = outside_half == fold % 2
+        names = lessons.names.part(number >= 0) if lessons.names else None
+        folds.append(
+            _Fold(
+                Lessons(training, outside.part(half), names),
+                (queries, number[columns]),
+                strangers,
+                outside.part(~half),
+            )
         )
-        for kind, queries, columns in asked:
-            if not queries.texts:
-                continue
-            evidences = _asked(model, training, queries)
-            for evidence, rows in zip(evidences, found, strict=True):
-                kinds = np.full(len(queries.texts), kind, np.int8)
-                if kind == RIGHT:
-                    kinds[evidence.columns[:, 0] != number[columns]] = WRONG
-                rows.append((evidence.features, kinds))
-    if not found[0]:
-        return 0.0, np.empty((0, 6)), np.empty(0, np.int8)
-    features = [np.concatenate([part for part, _ in rows]) for rows in found]
-    outcomes = [np.concatenate([part for _, part in rows]) for rows in found]
-    best = int(np.argmax([(kinds == RIGHT).sum() for kinds in outcomes]))
-    return BLENDS[best], features[best], outcomes[best]
+    return folds
 
 
-def _part(examples: Examples, mask: NDArray[np.bool_]) -> tuple[Outside, Owners]:
+def _part(examples: Examples, mask: NDArray[np.bool_]) -> tuple[Texts, Owners]:
     at = np.flatnonzero(mask)
-    return Outside([examples.texts[row] for row in at.tolist()], examples.vectors[at]), examples.columns[at]
+    return Texts([examples.texts[row] for row in at.tolist()], examples.vectors[at]), examples.columns[at]
 
 
-def _trained(examples: Examples, outside: Outside, **options: Any) -> DecisionModel:
-    columns = np.concatenate([examples.columns, np.full(len(outside.texts), examples.routes, np.int32)])
-    vectors = np.concatenate([examples.vectors, outside.vectors])
-    head = train_head([*examples.texts, *outside.texts], vectors, columns, examples.routes, **options)
+def _trained(lessons: Lessons, effort: Effort, steps: int, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
+    """A head of these lessons with the gate of a table that has not been asked anything."""
+    examples = lessons.examples
+    texts, vectors, columns = lessons.all()
+    head = train_head(
+        texts, vectors, columns, examples.routes, steps=steps, reads_ngrams=effort.reads_ngrams, checkpoint=checkpoint
+    )
     return DecisionModel(
         head=head,
         vocabulary=Vocabulary.of(examples.texts, examples.columns),
         gate=prior_gate(examples.routes, len(examples) / examples.routes),
     )
-
-
-def _asked(model: DecisionModel, training: Examples, queries: Outside) -> list[Evidence]:
-    """The evidence with each of ``BLENDS``."""
-    groups = np.arange(training.routes)
-    stored = training.grouped
-    return gather(model.head, model.vocabulary, stored, groups, queries.texts, queries.vectors, blends=BLENDS)
 
 
 def _folds_within(columns: Owners, folds: int, random: np.random.Generator) -> Rows:
