@@ -11,7 +11,7 @@ import pytest
 from synaptoroute.bench.datasets import Dataset, Labelled
 from synaptoroute.bench.machine import machine, software
 from synaptoroute.bench.manifest import Cost, DataInfo, EncoderInfo, Manifest, Result, now
-from synaptoroute.bench.measures import Answers, curves, figures
+from synaptoroute.bench.measures import Answers, baseline, curves, figures
 from synaptoroute.bench.sources import DATA_VARIABLE
 
 
@@ -109,6 +109,7 @@ def result(dataset: str, shots: int | None, *, tuned: bool = False, negated: boo
         cost=COST.model_copy(update={"fit_s": 3.0, "fit_cpu_s": 5.5}) if tuned else COST,
         fit={"applied": True} if tuned else None,
         curves=curves(by_seed[0], negated=negated),
+        nearest=None if tuned or negated else baseline(by_seed),
     )
 
 

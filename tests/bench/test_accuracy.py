@@ -21,6 +21,9 @@ def test_a_router_is_measured_as_it_comes(encoder: BundledEncoder) -> None:
     assert row.figures.in_scope.value == 1.0
     assert row.figures.oos_recall is not None
     assert row.figures.auroc == 1.0
+    assert row.nearest is not None
+    assert row.nearest.in_scope is not None
+    assert (row.nearest.in_scope.n, row.nearest.in_scope.value) == (3, 1.0)
     assert row.fit is None
     cost = row.cost
     assert 0 < cost.decision_ms < cost.latency_ms["p50"] <= cost.latency_ms["p99"]
@@ -36,6 +39,9 @@ def test_few_shots_are_drawn_once_for_each_seed(encoder: BundledEncoder) -> None
     assert (row.shots, row.seeds, row.utterances) == (2, (0, 1), 6)
     assert row.figures.top1 is not None
     assert len(row.figures.top1.by_seed) == 2
+    assert row.nearest is not None
+    assert row.nearest.in_scope is not None
+    assert len(row.nearest.in_scope.by_seed) == 2
     assert len(asked) == steps(TINY, 2, [0, 1], tuned=True) == 2
 
 
@@ -58,8 +64,9 @@ def test_the_tuned_row_comes_beside_the_default_one(encoder: BundledEncoder) -> 
     tuned = last.results[-1]
     assert tuned.fit is not None
     assert (tuned.fit["queries"], tuned.fit["out_of_scope"]) == (20, 8)
-    assert "coverage" not in tuned.fit
+    assert "curve" not in tuned.fit
     assert tuned.cost.fit_s is not None
+    assert [row.nearest is None for row in last.results] == [False, False, True]
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert last.encoder.fingerprint == encoder.fingerprint
     assert last.datasets[0].name == "tiny"
@@ -78,6 +85,7 @@ def test_negated_queries_are_measured_by_the_route_they_deny(encoder: BundledEnc
     assert row.figures.denied_best is not None
     assert row.figures.denied_best.value == 1.0
     assert row.figures.top1 is None
+    assert row.nearest is None
 
 
 def test_only_all_of_train_with_validation_of_both_kinds_is_tuned() -> None:

@@ -57,6 +57,15 @@ def test_shares_outside_of_zero_and_one_are_refused(manifest: Manifest, tmp_path
         read_manifest(path)
 
 
+def test_a_manifest_from_before_the_baseline_is_read(manifest: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    content = manifest.model_dump(mode="json")
+    for row in content["results"]:
+        del row["nearest"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert all(row.nearest is None for row in read_manifest(path).results)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_manifest_is_told_as_such(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "wrong.json"

@@ -40,6 +40,9 @@ def test_every_plot_is_there_and_named_for_people_who_do_not_see_it(manifest: Ma
         "clinc150-negation: accuracy.",
     ):
         assert any(label.startswith(plot) for label in labels), plot
+    assert {"in scope, nearest utterance", "in scope, nearest utterance, 5 default"} <= {
+        text.text for text in page.iter(f"{SVG}text")
+    }
     for chart in charts:
         width, height = (float(chart.get(side) or 0) for side in ("width", "height"))
         for circle in chart.iter(f"{SVG}circle"):
@@ -57,6 +60,14 @@ def test_markdown_has_a_row_for_each_result_and_says_where_it_is_from(manifest: 
     assert "| clinc150-negation | 4,000 | default |" in text
     for words in (manifest.command, "minilm-0123456789abcdef", manifest.machine.cpu, "no known revision"):
         assert words in text
+    heading, _, first, *_ = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    baseline = manifest.results[0].nearest
+    assert baseline is not None
+    assert baseline.in_scope is not None
+    assert baseline.top5 is not None
+    shown = f"{100 * baseline.in_scope.value:.1f} / {100 * baseline.top5.value:.1f}"
+    assert first[heading.index("nearest utterance")] == shown
+    assert rows[3].split(" | ")[heading.index("nearest utterance")] == "-"
     columns = {line.count(" | ") for line in text.split("### ")[1].splitlines() if line.startswith("|")}
     assert len(columns) == 1
 

@@ -4,6 +4,7 @@ Protocol: routes are made from the train split, all of it or ``shots`` utterance
 "default" is the router as it then is. The row "tuned" has seen the validation queries through ``fit``; there is one
 only where upstream has a validation split with queries in and out of scope, and only with all of train: thousands of
 labelled queries beside five utterances a route would not be few-shot. Nothing is ever chosen by looking at test.
+Beside "default" stands what the nearest utterance alone would have answered, of the same utterances.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from synaptoroute.bench.datasets import Dataset, Labelled, few_shot
 from synaptoroute.bench.machine import git, machine, software
 from synaptoroute.bench.manifest import Cost, DataInfo, EncoderInfo, Manifest, Result, now
 from synaptoroute.bench.measures import Answers
+from synaptoroute.bench.nearest import by_nearest_utterance
 from synaptoroute.encoder.base import BaseEncoder, encode_checked
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.models import Route
@@ -90,6 +92,7 @@ def run(
     """
     seeds = _used(shots, seeds)
     by_seed: list[Answers] = []
+    nearest: list[Answers] = []
     rows: list[Result] = []
 
     def row(answers: Sequence[Answers], cost: Cost, fit: dict[str, Any] | None = None) -> Result:
@@ -104,11 +107,13 @@ def run(
             cost=cost,
             fit=fit,
             curves=measures.curves(answers[0], negated=dataset.negated),
+            nearest=measures.baseline(nearest) if fit is None and not dataset.negated else None,
         )
 
     # The first seed comes last: when its router is measured further, the answers of all seeds are there.
     for seed in reversed(seeds):
         utterances = few_shot(dataset.train, shots, seed)
+        nearest.insert(0, by_nearest_utterance(encoder, utterances, dataset.test))
         with AdaptiveRouter(encoder) as router:
             built = _build(router, utterances)
             answers, per_s = _ask(router, dataset.test)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import synaptoroute
 from synaptoroute.bench.manifest import Git, Machine
-from synaptoroute.encoder.bundled import usable_cores
+from synaptoroute.profile import usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 #: What makes 8-bit products fast: on x86, and on ARM.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,9 @@ class Part(BaseModel):
     """What every part of a manifest is: immutable, without unknown fields, all numbers finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
 
 
 class Git(Part):
@@ -128,6 +131,18 @@ class Figures(Part):
     denied_best: Accuracy | None = None
 
 
+class Baseline(Part):
+    """What the nearest utterance alone would answer to the same queries, by exact cosine.
+
+    Attributes:
+        in_scope: Its route is right; queries in scope.
+        top5: The right route is among the five nearest; queries in scope.
+    """
+
+    in_scope: Accuracy | None
+    top5: Accuracy | None
+
+
 class Cost(Part):
     """What it took, on the first seed.
 
@@ -179,6 +194,7 @@ class Result(Part):
         seeds: Which utterances were drawn; a single 0 where all are taken.
         utterances: How many the router held.
         fit: What ``fit`` reported of its own held-out queries.
+        nearest: The baseline; null where tuned, for negated queries, and in manifests older than this field.
     """
 
     dataset: str
@@ -191,6 +207,7 @@ class Result(Part):
     cost: Cost
     fit: dict[str, Any] | None = None
     curves: Curves = Curves()
+    nearest: Baseline | None = None
 
 
 class Manifest(Part):
@@ -212,6 +229,11 @@ class Manifest(Part):
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file. Raises ManifestError."""
+    return validated(Manifest, read_content(path), path)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """The fields of a manifest of any kind, not yet validated. Raises ManifestError unless it has this schema."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as exc:
@@ -219,15 +241,20 @@ def read_manifest(path: Path) -> Manifest:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA:
         raise ManifestError(f"{path} has schema_version {version!r}, wanted {SCHEMA}; write it anew with this version")
+    return dict(content)
+
+
+def validated(model: type[AnyPart], content: dict[str, Any], path: Path) -> AnyPart:
+    """The content of that file as such a manifest. Raises ManifestError."""
     try:
-        return Manifest.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ManifestError(f"{path} is not a manifest: {field}: {first['msg']}") from exc
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
+def write_manifest(manifest: Part, path: Path) -> None:
     """Write it whole or not at all, making its folder if need be. Raises ManifestError."""
     text = to_json(manifest)
     beside = path.with_name(f".{path.name}.part")
@@ -239,7 +266,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         raise ManifestError(f"cannot write the manifest {path}: {exc}") from exc
 
 
-def to_json(manifest: Manifest) -> str:
+def to_json(manifest: Part) -> str:
     """JSON that people can read and compare: a line for each field and each point of a curve."""
     return _pretty(manifest.model_dump(mode="json"), "") + "\n"
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.bench.datasets import Labelled
-from synaptoroute.bench.manifest import Accuracy, Curves, Figures
+from synaptoroute.bench.manifest import Accuracy, Baseline, Curves, Figures
 from synaptoroute.decision import metrics
 from synaptoroute.models import Decision
 
@@ -112,6 +112,15 @@ def figures(by_seed: Sequence[Answers], *, negated: bool = False) -> Figures:
             lambda answers: metrics.recall_at_false_reject(answers.confidence[inside], answers.confidence[~inside])
         ),
         ece=mean(lambda answers: metrics.expected_calibration_error(answers.confidence, answers.best_is_label)),
+    )
+
+
+def baseline(by_seed: Sequence[Answers]) -> Baseline:
+    """The figures of a baseline that never abstains, from its answers of each seed, all to the same queries."""
+    inside = by_seed[0].in_scope
+    return Baseline(
+        in_scope=accuracy([answers.best_is_label[inside] for answers in by_seed]),
+        top5=accuracy([answers.within(TOP)[inside] for answers in by_seed]),
     )
 
 

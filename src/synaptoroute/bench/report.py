@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from xml.sax.saxutils import escape
 
 from synaptoroute.bench.charts import STYLE, Point, Series, bar_chart, heat_map, line_chart
+from synaptoroute.bench.load.charts import load_charts
+from synaptoroute.bench.load.manifest import AnyManifest, LoadManifest
 from synaptoroute.bench.manifest import Accuracy, DataInfo, Manifest, Result
-from synaptoroute.bench.tables import Table, drawn, provenance, tables, tuning
+from synaptoroute.bench.table import Table
+from synaptoroute.bench.tables import drawn, provenance, tables, tuning
 
 #: Confused pairs a heat map shows; more would not be read.
 _PAIRS = 15
@@ -32,21 +35,24 @@ figure { margin: 0; } h3 { margin: 0 0 .3rem; font-size: 1rem; }
 )
 
 
-def html(manifests: Sequence[Manifest]) -> str:
+def html(manifests: Sequence[AnyManifest]) -> str:
     """The page, which is well-formed XML as well."""
-    results = [result for manifest in manifests for result in manifest.results]
-    infos = {info.name: info for manifest in manifests for info in manifest.datasets}
+    of_accuracy = [manifest for manifest in manifests if isinstance(manifest, Manifest)]
+    results = [result for manifest in of_accuracy for result in manifest.results]
+    infos = {info.name: info for manifest in of_accuracy for info in manifest.datasets}
     body = [
-        "<h1>SynaptoRoute: accuracy on public data</h1>",
+        "<h1>SynaptoRoute: benchmarks</h1>",
         *(f"<p>{escape(provenance(manifest))}</p>" for manifest in manifests),
         *(_table(table) for table in tables(manifests)),
     ]
     for name, rows in groupby(sorted(results, key=lambda result: list(infos).index(result.dataset)), _dataset):
         body.append(_section(infos[name], list(rows)))
+    if charts := list(load_charts([manifest for manifest in manifests if isinstance(manifest, LoadManifest)])):
+        body.append(f"<section><h2>Load</h2>{_figures(charts)}</section>")
     body.append(f"<footer>{_software(manifests)}</footer>")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/><title>SynaptoRoute: accuracy</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/><title>SynaptoRoute: benchmarks</title>'
         f"<style>{_PAGE_STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
     )
 
@@ -67,15 +73,20 @@ def _table(table: Table) -> str:
 def _section(info: DataInfo, rows: Sequence[Result]) -> str:
     counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in info.counts.items() if number)
     files = "".join(f"<li><code>{escape(name)}</code> <code>{sha}</code></li>" for name, sha in info.files.items())
-    charts = "".join(
-        f"<figure><h3>{escape(title)}</h3>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
-        for title, chart, caption in _charts(info.name, rows)
-    )
     return (
         f"<section><h2>{escape(info.name)}</h2><p>{escape(info.reading)}. {escape(counts)}. {escape(info.licence)}.</p>"
-        f'<div class="charts">{charts}</div>'
+        f"{_figures(_charts(info.name, rows))}"
         f"<details><summary>Files and their SHA-256</summary><ul>{files}</ul></details></section>"
     )
+
+
+def _figures(charts: Iterable[tuple[str, str, str]]) -> str:
+    """Plots side by side, each with its title before and its caption after it."""
+    shown = "".join(
+        f"<figure><h3>{escape(title)}</h3>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
+        for title, chart, caption in charts
+    )
+    return f'<div class="charts">{shown}</div>'
 
 
 def _charts(name: str, rows: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
@@ -140,6 +151,7 @@ def _headline(result: Result) -> list[tuple[str, Accuracy]]:
     named = {
         "Top-1": figures.top1,
         "in scope": figures.in_scope,
+        "in scope, nearest utterance": result.nearest.in_scope if result.nearest else None,
         "OOS recall": figures.oos_recall,
         "denied route returned": figures.denied_route,
     }
@@ -160,7 +172,12 @@ def _by_shots(rows: Sequence[Result]) -> list[Result]:
 def _against_shots(name: str, rows: Sequence[Result]) -> str:
     by_label: dict[str, list[Point]] = {}
     for at, result in enumerate(rows):
-        for label, figure in (("in scope", result.figures.in_scope), ("Top-1", result.figures.top1)):
+        nearest = result.nearest.in_scope if result.nearest else None
+        for label, figure in (
+            ("in scope", result.figures.in_scope),
+            ("in scope, nearest utterance", nearest),
+            ("Top-1", result.figures.top1),
+        ):
             if figure is not None:
                 by_label.setdefault(label, []).append((float(at), figure.value))
     series = [Series(label, points) for label, points in by_label.items()]
@@ -177,7 +194,7 @@ def _named(result: Result) -> str:
     return f"{drawn(result).partition(',')[0]} {tuning(result)}"
 
 
-def _software(manifests: Sequence[Manifest]) -> str:
+def _software(manifests: Sequence[AnyManifest]) -> str:
     versions = dict.fromkeys(
         f"{name} {version}" for manifest in manifests for name, version in manifest.software.items()
     )

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from synaptoroute.bench.manifest import Accuracy, Manifest, ManifestError, Result
+from synaptoroute.bench.load.manifest import ROUNDS, AnyManifest, LoadManifest
+from synaptoroute.bench.load.tables import load_tables
+from synaptoroute.bench.manifest import Accuracy, Baseline, Manifest, ManifestError, Result
+from synaptoroute.bench.table import Table
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 _MB = 1_000_000
 _NONE = "-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Cells as text; ``note`` says what the columns mean."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_COST = "Cost"
 
 
 def accuracy_table(results: Iterable[Result]) -> Table:
@@ -30,12 +23,13 @@ def accuracy_table(results: Iterable[Result]) -> Table:
         note=(
             "In percent, with 95 % bootstrap intervals. Top-1 counts every test query: one out of scope (OOS) is right "
             "only if the router abstained, one in scope only if its route was returned. “In scope” asks for the best "
-            "route whether or not it was returned. “Default” is the router as it comes; “tuned” has seen validation "
-            "queries through `fit`, never test queries."
+            "route whether or not it was returned. “Nearest utterance” is what the highest cosine alone would give, in "
+            "scope / Top-5. “Default” is the router as it comes; “tuned” has seen validation queries through `fit`, "
+            "never test queries."
         ),
         columns=(
-            "data set", "utterances per route", "router", "queries", "Top-1", "in scope", "Top-5", "OOS recall",
-            "OOS AUROC", "precision / coverage", "ECE",
+            "data set", "utterances per route", "router", "queries", "Top-1", "in scope", "Top-5",
+            "nearest utterance", "OOS recall", "OOS AUROC", "precision / coverage", "ECE",
         ),
         rows=tuple(
             (
@@ -45,7 +39,8 @@ def accuracy_table(results: Iterable[Result]) -> Table:
                 f"{result.figures.top1.n:,}" if result.figures.top1 else _NONE,
                 _interval(result.figures.top1),
                 _interval(result.figures.in_scope),
-                _percent(result.figures.top5.value if result.figures.top5 else None),
+                _percent(_value(result.figures.top5)),
+                _nearest(result.nearest),
                 _interval(result.figures.oos_recall),
                 _percent(result.figures.auroc),
                 f"{_percent(result.figures.precision)} / {_percent(_value(result.figures.coverage))}",
@@ -91,7 +86,7 @@ def negation_table(results: Iterable[Result]) -> Table:
 def cost_table(results: Iterable[Result]) -> Table:
     """What it took."""
     return Table(
-        title="Cost",
+        title=_COST,
         note=(
             "Build: encode the utterances and store the routes. Training: from there until the learned head was in "
             "place (CPU seconds in brackets). Decision: after the encoding, per query in batches of 32. Memory: most "
@@ -119,38 +114,39 @@ def cost_table(results: Iterable[Result]) -> Table:
     )  # fmt: skip
 
 
-def tables(manifests: Sequence[Manifest]) -> list[Table]:
-    """All tables that have rows."""
-    results = [result for manifest in manifests for result in manifest.results]
-    return [table for table in (accuracy_table(results), negation_table(results), cost_table(results)) if table.rows]
+def tables(manifests: Sequence[AnyManifest]) -> list[Table]:
+    """All tables that have rows, those of accuracy first."""
+    results = [result for manifest in manifests if isinstance(manifest, Manifest) for result in manifest.results]
+    of_accuracy = (accuracy_table(results), negation_table(results), cost_table(results))
+    of_load = load_tables([manifest for manifest in manifests if isinstance(manifest, LoadManifest)])
+    return [table for table in of_accuracy if table.rows] + of_load
 
 
-def provenance(manifest: Manifest) -> str:
+def provenance(manifest: AnyManifest) -> str:
     """One line: where the figures come from."""
     git, machine, encoder = manifest.git, manifest.machine, manifest.encoder
     revision = f"revision {git.revision[:12]}{' with changes' if git.dirty else ''}" if git else "no known revision"
-    trial = f"Trial run of at most {manifest.limit} queries, not to be compared. " if manifest.limit else ""
     features = f", {' '.join(machine.features)}" if machine.features else ""
     return (
-        f"{trial}`{manifest.command}`, {manifest.created_at:%Y-%m-%d}, {revision}, encoder {encoder.name} "
+        f"{_trial(manifest)}`{manifest.command}`, {manifest.created_at:%Y-%m-%d}, {revision}, encoder {encoder.name} "
         f"({encoder.fingerprint}), {machine.cores} cores of {machine.cpu}{features}."
     )
 
 
-def markdown(manifests: Sequence[Manifest]) -> str:
+def markdown(manifests: Sequence[AnyManifest]) -> str:
     """All tables with headings."""
     return "\n".join(
         f"### {table.title}\n\n{table.note}\n\n{_markdown(table)}" for table in tables(manifests)
     ) + _lines(manifests)
 
 
-def readme_block(manifests: Sequence[Manifest]) -> str:
-    """What stands between the README's markers: accuracy and negation, without the cost."""
-    shown = tables(manifests)[:-1]
+def readme_block(manifests: Sequence[AnyManifest]) -> str:
+    """What stands between the README's markers: all but the cost of measuring accuracy."""
+    shown = [table for table in tables(manifests) if table.title != _COST]
     return "\n".join(f"{_markdown(table)}\n{table.note}\n" for table in shown) + _lines(manifests)
 
 
-def update_readme(path: Path, manifests: Sequence[Manifest]) -> None:
+def update_readme(path: Path, manifests: Sequence[AnyManifest]) -> None:
     """Replace what stands between the markers. Raises ManifestError unless both are there, once and in order."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -182,7 +178,14 @@ def _markdown(table: Table) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def _lines(manifests: Sequence[Manifest]) -> str:
+def _trial(manifest: AnyManifest) -> str:
+    """A warning, if the run was too small to be compared."""
+    if isinstance(manifest, LoadManifest):
+        return f"Trial run of {manifest.rounds} rounds, not to be compared. " if manifest.rounds < ROUNDS else ""
+    return f"Trial run of at most {manifest.limit} queries, not to be compared. " if manifest.limit else ""
+
+
+def _lines(manifests: Sequence[AnyManifest]) -> str:
     return "\n" + "\n".join(f"{provenance(manifest)}\n" for manifest in manifests)
 
 
@@ -190,6 +193,12 @@ def _interval(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return _NONE
     return f"{100 * accuracy.value:.1f} ({100 * accuracy.low:.1f}-{100 * accuracy.high:.1f})"
+
+
+def _nearest(baseline: Baseline | None) -> str:
+    if baseline is None:
+        return _NONE
+    return f"{_percent(_value(baseline.in_scope))} / {_percent(_value(baseline.top5))}"
 
 
 def _percent(share: float | None) -> str:

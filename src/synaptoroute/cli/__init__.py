@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from synaptoroute import __version__
-from synaptoroute.cli import bench, demo, doctor, evaluate, lint, output, route, routes
+from synaptoroute.cli import bench, demo, doctor, evaluate, fit, lint, output, route, routes
 from synaptoroute.errors import SynaptoRouteError
 
 __all__ = ["app", "main"]
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.command("route")(route.route)
 app.add_typer(routes.app, name="routes")
 app.command("evaluate")(evaluate.evaluate)
+app.command("fit")(fit.fit)
 app.command("lint")(lint.lint)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)

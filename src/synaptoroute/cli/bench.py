@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from synaptoroute.bench.sources import DATA_VARIABLE
-from synaptoroute.cli import output
+from synaptoroute.cli import bench_load, bench_peers, output
 from synaptoroute.cli.routes import Json
 
-app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets, and report it.")
+app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
+app.add_typer(bench_load.app)
+app.command("peers")(bench_peers.peers)
 
 
 @app.command("accuracy")
@@ -90,7 +92,7 @@ def accuracy(
 
 @app.command("report")
 def report(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests written by 'bench accuracy --output'.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests written by a bench command's --output.")],
     *,
     html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page with plots.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
@@ -102,18 +104,18 @@ def report(
     """Turn manifests into a page, into Markdown, or into the README's table; without any of these, print Markdown."""
     from synaptoroute.bench import report as page
     from synaptoroute.bench import tables
-    from synaptoroute.bench.manifest import read_manifest
+    from synaptoroute.bench.load.manifest import read
 
-    read = [read_manifest(path) for path in manifests]
+    found = [read(path) for path in manifests]
     if html is not None:
-        _write(html, page.html(read))
+        _write(html, page.html(found))
     if markdown is not None:
-        _write(markdown, tables.markdown(read))
+        _write(markdown, tables.markdown(found))
     if readme is not None:
-        tables.update_readme(readme, read)
+        tables.update_readme(readme, found)
         output.note(f"wrote {readme}")
     if html is None and markdown is None and readme is None:
-        typer.echo(tables.markdown(read), nl=False)
+        typer.echo(tables.markdown(found), nl=False)
 
 
 def _shots(text: str) -> int | None:

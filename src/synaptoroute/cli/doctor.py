@@ -97,7 +97,7 @@ def _int8_features(cpuinfo: Path) -> dict[str, bool] | None:
 
 
 def _cores() -> Check:
-    from synaptoroute.encoder.bundled import usable_cores
+    from synaptoroute.profile import usable_cores
 
     return Check(name="usable cores", seen=str(usable_cores()))
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from synaptoroute.models import Decision
     from synaptoroute.router import AdaptiveRouter
 
+QUERIES_HELP = "CSV or JSON lines with query and route, empty if out of scope; - for stdin with --format."
+QueriesFormat = Annotated[
+    Literal["csv", "jsonl"] | None, typer.Option("--format", help="The file's format; by its extension unless given.")
+]
+
 #: Queries routed between two steps of the progress bar.
 _BATCH = 64
 #: Rows that the tables of routes and confusions have at most; JSON has all.
@@ -22,12 +27,7 @@ _ROWS = 15
 
 def evaluate(
     context: typer.Context,
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="CSV or JSON lines with query and route, empty if out of scope; - for stdin with --format."
-        ),
-    ],
+    file: Annotated[str, typer.Argument(help=QUERIES_HELP)],
     *,
     db: Db = DEFAULT_DB,
     routes: RoutesFile = None,
@@ -38,10 +38,7 @@ def evaluate(
     failures: Annotated[
         int | None, typer.Option(min=0, help="How many failures to list; 10, with --json all, unless given.")
     ] = None,
-    file_format: Annotated[
-        Literal["csv", "jsonl"] | None,
-        typer.Option("--format", help="The file's format; by its extension unless given."),
-    ] = None,
+    file_format: QueriesFormat = None,
 ) -> None:
     """Route labelled queries and say how many were right, which were not, and how far to trust the confidence.
 

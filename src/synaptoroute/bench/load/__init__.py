@@ -1,0 +1,1 @@
+"""How fast routing is under load, how it scales and changes: what is measured, and what is written down."""
