@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from synaptoroute import AdaptiveRouter, Reason, Route
 from synaptoroute.decision.labelled import threshold_for_false_rejects, threshold_for_precision
@@ -50,8 +51,8 @@ def test_labelled_queries_improve_held_out_decisions_and_the_report_says_so(rout
     assert report.after.auroc is not None
     assert 0.8 < report.after.auroc <= 1
     assert 0 <= report.after.ece < 0.3
-    assert report.coverage[-1] == 1
-    assert len(report.coverage) == len(report.precision) <= 101
+    assert report.curve[-1].coverage == 1
+    assert report.curve[-1].precision == pytest.approx((report.after.in_scope_accuracy or 0) * 60 / 84)
     assert report.warnings == ()
     assert json.loads(json.dumps(report.to_dict()))["applied"] is True
     assert "84 queries (24 out of scope)" in str(report)
@@ -87,7 +88,11 @@ def test_a_fit_that_does_not_help_changes_nothing_unless_forced(router: Adaptive
     assert "refused" in report.warnings[-1]
     assert router.snapshot.labelled is None
     assert router.route_many(queries) == before
-    assert router.fit(known, mislabelled, force=True).applied
+    forced = router.fit(known, mislabelled, force=True)
+    assert forced.applied
+    assert forced.after == report.after
+    assert "does not improve" in forced.warnings[-1]
+    assert "forced" in forced.warnings[-1]
     assert router.route_many(queries) != before
 
 
@@ -177,10 +182,46 @@ def test_without_out_of_scope_queries_scope_is_judged_as_before(router: Adaptive
 def test_stored_utterances_and_repeats_are_left_out_with_a_warning(router: AdaptiveRouter) -> None:
     queries, labels = demo_queries()
     stored = router.routes[0]
-    report = router.fit([*queries, stored.utterances[0], queries[0]], [*labels, stored.name, labels[0]])
+    known = stored.utterances[0].upper()
+    report = router.fit([*queries, known, f"{queries[0]} "], [*labels, stored.name, labels[0]], force=True)
     assert report.queries == 84
     assert "1 queries are stored utterances" in report.warnings[0]
     assert "1 repeated" in report.warnings[1]
+
+
+def test_a_query_with_two_labels_teaches_neither(router: AdaptiveRouter) -> None:
+    queries, labels = demo_queries()
+    other = next(label for label in labels if label not in (None, labels[0]))
+    report = router.fit([*queries, queries[0]], [*labels, other], force=True)
+    assert report.queries == 83
+    assert "1 queries come with several labels" in report.warnings[0]
+
+
+def test_what_was_left_out_is_said_where_too_little_remains(router: AdaptiveRouter) -> None:
+    stored = [(text, route.name) for route in router.routes for text in route.utterances]
+    with pytest.raises(InvalidInputError, match=r"0 usable queries .* are stored utterances"):
+        router.fit(*zip(*stored, strict=True))
+
+
+def test_every_unknown_route_is_named_before_anything_is_learned(router: AdaptiveRouter) -> None:
+    queries, _ = demo_queries()
+    with pytest.raises(InvalidInputError, match="no route named 'nonsense', 'sports'; add the route or correct"):
+        router.fit(queries, ["nonsense", "sports"] * (len(queries) // 2))
+    assert router.snapshot.labelled is None
+
+
+def test_a_single_route_and_nothing_else_cannot_be_learned_but_with_out_of_scope_it_can(
+    router: AdaptiveRouter,
+) -> None:
+    queries, labels = demo_queries()
+    one = labels[0]
+    alone = [query for query, label in zip(queries, labels, strict=True) if label == one]
+    alone += [f"{query}, please" for query in queries[: 30 - len(alone)]]
+    with pytest.raises(InvalidInputError, match="30 usable queries with 1 different labels"):
+        router.fit(alone, [one] * 30)
+    outside = [query for query, label in zip(queries, labels, strict=True) if label is None]
+    report = router.fit([*alone, *outside], [one] * 30 + [None] * len(outside), force=True)
+    assert (report.applied, report.queries, report.out_of_scope) == (True, 54, 24)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +265,30 @@ def test_the_conformal_threshold_rejects_at_most_its_share(count: int, rate: flo
         assert count < 1 / rate - 1 + 1e-9
     else:
         assert (confidences < threshold).sum() <= rate * (count + 1) - 1 + 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9, 1.0]) | st.floats(0, 1), st.booleans()), max_size=300),
+    st.sampled_from([0.5, 0.8, 0.95]),
+)
+def test_all_that_pass_the_promised_threshold_together_are_proof_of_it(
+    outcomes: list[tuple[float, bool]], precision: float
+) -> None:
+    """Queries of equal confidence pass together: those after the last one that was counted must be counted too."""
+    confidences = np.array([confidence for confidence, _ in outcomes])
+    right = np.array([was_right for _, was_right in outcomes], bool)
+    threshold = threshold_for_precision(confidences, right, precision)
+    if threshold is not None:
+        passed = right[confidences >= threshold]
+        assert binomtest(int(passed.sum()), len(passed), precision, alternative="greater").pvalue <= 0.05 + 1e-9
+
+
+def test_the_right_ones_of_a_tie_do_not_speak_for_the_wrong_ones() -> None:
+    right = np.repeat([True, False], 100)
+    assert threshold_for_precision(np.full(200, 0.9), right, 0.8) is None
+    confidences = np.repeat([0.9, 0.5], [100, 100])
+    assert threshold_for_precision(confidences, right, 0.8) == 0.9
 
 
 def test_the_promised_precision_holds_on_new_draws() -> None:

@@ -21,11 +21,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench",),
     ("lint", "labelled_files"),
     ("router", "route_files"),
-    ("learning", "learned_file", "fitting"),
+    ("upkeep", "learned_file", "table_files", "fitting"),
     ("batching", "table", "evaluation"),
-    ("encoder", "index", "storage", "sync", "rerank", "language"),
+    ("encoder", "index", "storage", "catalog", "sync", "rerank", "language"),
     ("decision",),
-    ("models", "profile"),
+    ("models", "profile", "caching", "cache_files"),
     ("errors", "forking"),
 )
 
@@ -97,7 +97,7 @@ def run(code: str) -> str:
 
 
 def test_importing_the_package_or_the_router_loads_no_heavy_library() -> None:
-    heavy = "{'onnxruntime', 'sklearn', 'scipy', 'tokenizers', 'openai', 'fastembed', 'rich'}"
+    heavy = "{'onnxruntime', 'sklearn', 'scipy', 'tokenizers', 'openai', 'fastembed', 'rich', 'usearch', 'faiss'}"
     assert (
         run(f"import sys, synaptoroute; print({heavy} & set(sys.modules), 'numpy' in sys.modules)") == "set() False\n"
     )

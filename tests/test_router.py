@@ -331,7 +331,7 @@ def test_reopening_encodes_nothing_and_gives_the_same_bits(encoder: BundledEncod
 
 def vectors_of(router: AdaptiveRouter, name: str) -> bytes:
     table = router._table
-    return table.index.vectors_of(table.index.rows_of(table.slots[name])).tobytes()
+    return table.index.vectors_of(table.index.rows_of(table.catalog.slot(name))).tobytes()
 
 
 def test_a_store_of_another_encoder_is_refused(encoder: BundledEncoder, tmp_path: Path) -> None:
@@ -552,7 +552,7 @@ class RouterMachine(RuleBasedStateMachine):
 
     @rule()
     def reload(self) -> None:
-        self.router._learner.close()
+        self.router._upkeep.close()
         self.router = AdaptiveRouter(CachedEncoder(), self.storage)
 
     @invariant()

@@ -258,7 +258,7 @@ def evaluated(queries: Sequence[str], labels: Sequence[str | None], decisions: S
         fpr_at_95=_number(false_positive_rate_at(confidence, in_scope)),
         oos_recall_at_5=_number(recall_at_false_reject(confidence[in_scope], confidence[~in_scope])),
         ece=expected_calibration_error(confidence, best_right),
-        curve=_curve(confidence, best_right),
+        curve=coverage_curve(confidence, best_right),
         routes=_route_figures(labels, decisions),
         confusions=_confusions(labels, decisions),
         failures=_failures(queries, labels, decisions),
@@ -273,8 +273,13 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _curve(confidence: NDArray[np.float64], best_right: Flags) -> tuple[CoveragePoint, ...]:
-    """The points nearest to each percent of coverage from above, and the first, which is the most confident."""
+def coverage_curve(confidence: NDArray[np.float64], best_right: Flags) -> tuple[CoveragePoint, ...]:
+    """The points nearest to each percent of coverage from above, and the first, which is the most confident.
+
+    Args:
+        confidence: That the best route is right, in [0, 1] (n,).
+        best_right: Whether it is (n,); never for a query out of scope.
+    """
     coverage, precision = coverage_precision(confidence, best_right)
     thresholds = np.unique(confidence)[::-1]
     wanted = np.linspace(0, 1, CURVE_POINTS)

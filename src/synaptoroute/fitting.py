@@ -15,15 +15,15 @@ from synaptoroute.decision.labelled import (
     threshold_for_false_rejects,
     threshold_for_precision,
 )
-from synaptoroute.decision.metrics import auroc, coverage_precision, expected_calibration_error
-from synaptoroute.decision.model import can_learn
+from synaptoroute.decision.metrics import auroc, expected_calibration_error
+from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
 from synaptoroute.errors import InvalidInputError
+from synaptoroute.evaluation import CoveragePoint, coverage_curve
 from synaptoroute.storage.base import LabelledQueries
 from synaptoroute.table import LearnedTable, RouteTable
 
 #: Fewer queries than this cannot be cross-validated to any use.
 FEWEST_QUERIES = 20
-_CURVE_POINTS = 101
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +54,12 @@ class FitReport:
         applied: Whether the router uses it now. A fit that does not improve on held-out queries is refused.
         queries: Labelled queries that were used.
         out_of_scope: Of these, how many are out of scope.
-        before: Figures of the router as it was, at its operating point.
-        after: Figures with the fit, cross-validated.
+        before: Figures of what the utterances alone teach, answering from a confidence of 0.5.
+        after: Figures with the fit, cross-validated, answering from the operating point.
         min_confidence: The operating point; None for the default of 0.5.
         promise: What the operating point guarantees, or why it cannot guarantee what was asked; None if nothing was.
         warnings: What the reader should know.
-        coverage: Share of queries answered at each point of the curve, falling confidence.
-        precision: Share of those answers that are right.
+        curve: With the fit, coverage and precision as the least confidence falls; at most 101 points.
     """
 
     applied: bool
@@ -71,8 +70,7 @@ class FitReport:
     min_confidence: float | None
     promise: str | None
     warnings: tuple[str, ...]
-    coverage: tuple[float, ...]
-    precision: tuple[float, ...]
+    curve: tuple[CoveragePoint, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
@@ -103,29 +101,28 @@ def fit(
         InvalidInputError: There is not enough to learn from, or an option is out of its range.
     """
     _check_options(target_precision, max_false_reject)
-    if not can_learn(len(table.index), len(table.slots)):
+    if not table.can_learn:
         raise InvalidInputError(
-            f"{len(table.slots):,} routes with {len(table.index):,} utterances cannot be fitted: there must be routes, "
+            f"{len(table):,} routes with {len(table.index):,} utterances cannot be fitted: there must be routes, "
             "and not more than the head can learn"
         )
     labelled, warnings = _usable(table, labelled)
     queries = table.queries(labelled)
-    examples, outside = table.examples(), table.outside()
-    known = table.learned if table.fitted and table.labelled is None else table.with_labelled(None).learn()
-    assert known is not None  # noqa: S101 - can_learn was asked
-    former = as_it_is(known.model, examples, queries)
-    model, held_out = learn_labelled(known.model, examples, outside, queries)
+    lessons = table.lessons()
+    known = table.learned if table.fitted and table.labelled is None else None
+    known = known or table.with_labelled(None).learn_head()
+    former = as_it_is(known.model, lessons.examples, queries)
+    model, held_out = learn_labelled(known.model, lessons, queries)
     point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
     labelled = replace(labelled, min_confidence=point)
-    before = _figures(former, queries, 0.5)
-    after = _figures(held_out, queries, 0.5)
+    before = _figures(former, queries, DEFAULT_MIN_CONFIDENCE)
+    after = _figures(held_out, queries, DEFAULT_MIN_CONFIDENCE)
     better = (after.accuracy, -after.ece) > (before.accuracy, -before.ece)
-    if not better and not force:
-        warnings.append("the fit does not improve on held-out queries and was refused; force=True applies it")
+    if not better:
+        outcome = "was applied because it was forced" if force else "was refused"
+        warnings.append(f"the fit does not improve on held-out queries and {outcome}")
     if point is not None:
         after = _figures(held_out, queries, point)
-    coverage, precision = coverage_precision(held_out.confidences, held_out.right(queries.columns))
-    some = np.unique(np.linspace(0, len(coverage) - 1, _CURVE_POINTS).astype(int))
     report = FitReport(
         applied=better or force,
         queries=len(queries.texts),
@@ -135,8 +132,7 @@ def fit(
         min_confidence=point,
         promise=promise,
         warnings=tuple(warnings),
-        coverage=tuple(float(value) for value in coverage[some]),
-        precision=tuple(float(value) for value in precision[some]),
+        curve=coverage_curve(held_out.confidences, held_out.right(queries.columns)),
     )
     return report, labelled, table.with_labelled(labelled).learned_with(model)
 
@@ -150,25 +146,30 @@ def _check_options(target_precision: float | None, max_false_reject: float | Non
 
 
 def _usable(table: RouteTable, labelled: LabelledQueries) -> tuple[LabelledQueries, list[str]]:
-    """The queries without repeats and without stored utterances, and what to warn of."""
-    stored = {text for route in table.routes for text in route.utterances}
-    first: dict[str, int] = {}
+    """The queries without repeats, contradictions and stored utterances, and what to warn of."""
+    stored = {_plain(text) for route in table.routes for text in route.utterances}
+    by_text: dict[str, list[int]] = {}
     for row, text in enumerate(labelled.texts):
-        if text not in stored:
-            first.setdefault(text, row)
-    at = list(first.values())
+        by_text.setdefault(_plain(text), []).append(row)
+    leaked = by_text.keys() & stored
+    contested = {text for text, rows in by_text.items() if len({labelled.labels[row] for row in rows}) > 1} - leaked
+    left_out = leaked | contested
+    at = [rows[0] for text, rows in by_text.items() if text not in left_out]
+    repeats = len(labelled.texts) - len(by_text)
     warnings = []
-    leaked = sum(text in stored for text in labelled.texts)
     if leaked:
         warnings.append(
-            f"{leaked} queries are stored utterances, which says nothing about new ones; they were left out"
+            f"{len(leaked)} queries are stored utterances, which says nothing about new ones; they were left out"
         )
-    if len(labelled.texts) - leaked > len(at):
-        warnings.append(f"{len(labelled.texts) - leaked - len(at)} repeated queries were left out")
+    if contested:
+        warnings.append(f"{len(contested)} queries come with several labels and were left out")
+    if repeats:
+        warnings.append(f"{repeats} repeated queries were left out")
     labels = [labelled.labels[row] for row in at]
     if len(at) < FEWEST_QUERIES or len(set(labels)) < 2:
+        why = f" ({'; '.join(warnings)})" if warnings else ""
         raise InvalidInputError(
-            f"not enough data: {len(at)} usable queries with {len(set(labels))} different labels, wanted at least "
+            f"not enough data: {len(at)} usable queries with {len(set(labels))} different labels{why}, wanted at least "
             f"{FEWEST_QUERIES} with 2; without fitting, the router calibrates itself from the utterances"
         )
     if None not in labels:
@@ -177,6 +178,11 @@ def _usable(table: RouteTable, labelled: LabelledQueries) -> tuple[LabelledQueri
         texts=tuple(labelled.texts[row] for row in at), labels=tuple(labels), vectors=labelled.vectors[at]
     )
     return kept, warnings
+
+
+def _plain(text: str) -> str:
+    """What the same text has in common however it is typed: the bundled encoder and the head see no case either."""
+    return " ".join(text.casefold().split())
 
 
 def _operating_point(

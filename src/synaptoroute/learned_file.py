@@ -7,47 +7,62 @@ import json
 import zipfile
 from dataclasses import fields
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
 from synaptoroute.decision.evidence import Vocabulary
 from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
+from synaptoroute.decision.kernel import Kernel
 from synaptoroute.decision.model import DecisionModel
-from synaptoroute.table import LearnedTable, RouteTable
+from synaptoroute.decision.two_stage import TwoStage
+from synaptoroute.table import Learned, RouteTable
 
 #: Changes whenever what is learned from the same table would, or how it is written.
-FORMAT = "1"
-_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate}
+FORMAT = "2"
+_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel}
 
 
-def dump(learned: LearnedTable, table: RouteTable) -> bytes | None:
-    """What was learned from just this table; None if it was learned from another."""
-    if not table.with_learned(learned).fitted:
-        return None
-    arrays = {"table": np.frombuffer(_digest(table), np.uint8), "blend": np.array(learned.model.blend)}
-    for part in _PARTS:
-        value = getattr(learned.model, part)
-        arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
+def dump(learned: Learned, table: RouteTable) -> bytes | None:
+    """What was learned from just this table; None if it was learned from another.
+
+    The two stages belong to no routes in particular and are not tied to the table.
+    """
+    arrays: dict[str, Any]
+    if isinstance(learned, TwoStage):
+        arrays = {field.name: getattr(learned, field.name) for field in fields(learned)}
+    else:
+        if not table.with_learned(learned).fitted:
+            return None
+        arrays = {"table": np.frombuffer(_digest(table), np.uint8)}
+        for part in _PARTS:
+            value = getattr(learned.model, part)
+            if value is not None:
+                arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def load(content: bytes, table: RouteTable) -> LearnedTable | None:
+def load(content: bytes, table: RouteTable) -> Learned | None:
     """What was learned from just this table; None if the content is of another table or damaged."""
     try:
         with np.load(BytesIO(content), allow_pickle=False) as arrays:
-            if arrays["table"].tobytes() != _digest(table):
+            if "table" not in arrays:
+                two_stage = TwoStage(**{field.name: arrays[field.name] for field in fields(TwoStage)})
+                return None if table.can_learn else two_stage
+            # A large table is not read for the digest of what it has outgrown.
+            if not table.can_learn or arrays["table"].tobytes() != _digest(table):
                 return None
             parts = {
                 part: kind(**{field.name: arrays[f"{part}.{field.name}"] for field in fields(kind)})
                 for part, kind in _PARTS.items()
+                if part != "kernel" or "kernel.points" in arrays
             }
-            blend = float(arrays["blend"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts, blend=blend))
+    return table.learned_with(DecisionModel(**parts))
 
 
 def _digest(table: RouteTable) -> bytes:
@@ -58,5 +73,6 @@ def _digest(table: RouteTable) -> bytes:
         "routes": [[route.name, route.utterances] for route in table.routes],
         "labelled": [labelled.texts, labelled.labels] if labelled else None,
     }
-    vectors = hashlib.sha256(table.index.vectors.tobytes()).digest()
+    rows, _ = table.index.members(np.flatnonzero(table.catalog.counts))
+    vectors = hashlib.sha256(table.index.vectors_of(rows).tobytes()).digest()
     return hashlib.sha256(json.dumps(said).encode() + vectors).digest()

@@ -202,7 +202,7 @@ class _Texts:
     def of(cls, table: RouteTable) -> _Texts:
         counts = [len(route.utterances) for route in table.routes]
         utterances = tuple(text for route in table.routes for text in route.utterances)
-        rows = [table.index.rows_of(table.slots[route.name]) for route in table.routes]
+        rows = [table.index.rows_of(table.catalog.slot(route.name)) for route in table.routes]
         return cls(
             routes=table.routes,
             starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),

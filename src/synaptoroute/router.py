@@ -7,7 +7,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -15,10 +14,11 @@ from typing import Any, Self, TypedDict, Unpack
 import numpy as np
 
 from synaptoroute import learned_file
-from synaptoroute.decision.background import BACKGROUND
+from synaptoroute.batching import Batcher, BatcherHealth, batch_limits
+from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.decision.policy import Limits
-from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
-from synaptoroute.encoder.bundled import BundledEncoder, usable_cores
+from synaptoroute.encoder.base import BaseEncoder, Vectors, checked_vectors, encode_checked
+from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.errors import (
     InvalidInputError,
     InvalidRouteError,
@@ -30,12 +30,13 @@ from synaptoroute.errors import (
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
 from synaptoroute.forking import PerProcess
-from synaptoroute.learning import Learner
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
 from synaptoroute.storage.sqlite import SQLiteStorage
-from synaptoroute.table import LearnedTable, RouteTable
+from synaptoroute.table import Learned, RouteTable
+from synaptoroute.table_files import TableFiles
+from synaptoroute.upkeep import Upkeep
 
 __all__ = ["AdaptiveRouter", "OptimizationProfile"]
 
@@ -47,6 +48,11 @@ Progress = Callable[[int, int], None]
 _Unset = object()
 _NO_VECTORS = np.empty((0, 0), np.float32)
 _ENCODED_AT_ONCE = 256
+#: Decisions of the current table that are kept, about 2 KB each.
+_DECISIONS_KEPT = 8_192
+
+#: What distinguishes calls that may not be decided together: top_k, limits and allowed names.
+Key = tuple[int, Limits, frozenset[str] | None]
 
 
 class RouteOptions(TypedDict, total=False):
@@ -58,6 +64,7 @@ class RouteOptions(TypedDict, total=False):
         min_confidence: Least probability in [0, 1], in place of the router's.
         min_margin: Least lead in confidence over the runner-up, in [0, 1]; too small a lead is AMBIGUOUS.
         allow: Names of the only routes to consider.
+        deadline_s: Give up after so many seconds, and never encode what is past it.
     """
 
     top_k: int
@@ -65,19 +72,31 @@ class RouteOptions(TypedDict, total=False):
     min_confidence: float | None
     min_margin: float | None
     allow: Iterable[str] | None
+    deadline_s: float | None
+
+
+class _Current:
+    """The current table, with the decisions made by it that are likely asked for again."""
+
+    def __init__(self, table: RouteTable, kept: int) -> None:
+        self.table = table
+        self.decisions: RecentCache[tuple[str, Key], Decision] = RecentCache(kept)
 
 
 class AdaptiveRouter:
-    """Routes text to the route whose utterances are nearest, or abstains.
+    """Routes text to the route it most likely belongs to, or abstains.
 
     Queries never wait for changes: they read one immutable table, and a change swaps in the next one after it is
-    durable. Everything may be called from any thread; ``aquery`` keeps the event loop free.
+    durable. Everything may be called from any thread and from several event loops; ``aquery`` keeps the loop free.
+    What is asked by many at once is encoded by as many threads as there are cores; what does not fit into the queue is
+    turned away at once.
 
     Args:
         encoder: Texts to vectors; the bundled encoder by default.
         storage: Where routes live; in memory by default.
         profile: How much of the machine one query may take.
         min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
+        cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -91,6 +110,7 @@ class AdaptiveRouter:
         *,
         profile: OptimizationProfile = OptimizationProfile.BALANCED,
         min_confidence: float | None = None,
+        cache_bytes: int = 32 << 20,
     ) -> None:
         self._profile = OptimizationProfile(profile)
         self._encoder = encoder if encoder is not None else BundledEncoder(profile=self._profile)
@@ -101,12 +121,24 @@ class AdaptiveRouter:
         self._min_confidence = _probability(min_confidence)
         self._lock: PerProcess[threading.RLock] = PerProcess()
         self._closed = False
-        self._executor: PerProcess[ThreadPoolExecutor] = PerProcess()
-        background = functools.cache(lambda: self._encode(BACKGROUND))
-        table = RouteTable.from_stored(self._storage.load(self._identity), background)
+        # Learning asks for the background sentences and the routes' names again and again.
+        encode = functools.lru_cache(maxsize=2)(self._encode)
+        self._files = TableFiles(self._storage, self._identity, encode)
+        table = self._files.open()
         kept = self._storage.load_learned()
-        self._table = table.with_learned(learned_file.load(kept, table) if kept else None)
-        self._learner = Learner(lambda: self._table, self._publish)
+        self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
+        self._current = _Current(
+            table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
+        )
+        # Changes made while the table is being compacted, with their revisions.
+        self._journal: list[tuple[Sequence[Change], int]] | None = None
+        self._upkeep = Upkeep(lambda: self._table, self._is_settled, self._settle)
+        self._batcher: Batcher[Key, Decision] = Batcher(
+            self._encode_queries,
+            self._decide,
+            batch_limits(self._profile, alone=hasattr(self._encoder, "encode_in_thread")),
+            EmbeddingCache(self._identity.fingerprint, cache_bytes) if cache_bytes else None,
+        )
 
     # ------------------------------------------------------------------------------------------------- routing
     def __call__(self, query: str) -> Decision:
@@ -121,14 +153,16 @@ class AdaptiveRouter:
             InvalidInputError: An option is out of its range.
             RouteNotFoundError: A name in ``allow`` is not a route.
             EncoderError: The encoder failed.
+            RouterOverloadedError: Too many queries wait already.
+            DeadlineExceededError: ``deadline_s`` has passed.
             RouterClosedError: The router was closed.
         """
         return self.route_many([query], **options)[0]
 
     def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
-        self._require_open()
-        return self._routed(queries, options)
+        texts, key, known = self._asked(queries, options)
+        return known or self._batcher.run(texts, key, deadline_s=options.get("deadline_s"))
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -136,12 +170,27 @@ class AdaptiveRouter:
 
     async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """``route_many`` without blocking the event loop."""
-        self._require_open()
-        return await asyncio.get_running_loop().run_in_executor(self._workers(), self._routed, queries, options)
+        texts, key, known = self._asked(queries, options)
+        return known or await self._batcher.arun(texts, key, deadline_s=options.get("deadline_s"))
 
-    def _routed(self, queries: Sequence[str], options: RouteOptions) -> list[Decision]:
+    def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Key, list[Decision]]:
+        """Clean texts, the key of the options, and the decisions if all of them have just been made."""
+        if self._closed:
+            self._require_open()
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
+        key = self._key(options) if options else self._plain_key
+        texts = [clean_query(query) for query in queries]
+        decisions = self._current.decisions
+        known = []
+        for text in texts:
+            decision = decisions.get((text, key))
+            if decision is None:
+                return texts, key, []
+            known.append(decision)
+        return texts, key, known
+
+    def _key(self, options: RouteOptions) -> Key:
         top_k = options.get("top_k", 5)
         if top_k < 1:
             raise InvalidInputError(f"top_k is {top_k}, wanted at least 1")
@@ -151,31 +200,50 @@ class AdaptiveRouter:
             min_confidence=self._min_confidence if min_confidence is None else min_confidence,
             min_margin=_probability(options.get("min_margin")),
         )
-        texts = [clean_query(query) for query in queries]
-        vectors = self._encode(texts)
-        table = self._table
-        if not table.fitted:
-            self._learner.wake()
-        return table.decide(texts, vectors, top_k=top_k, limits=limits, allow=options.get("allow"))
+        allow = options.get("allow")
+        return top_k, limits, None if allow is None else frozenset(allow)
+
+    @functools.cached_property
+    def _plain_key(self) -> Key:
+        return self._key({})
+
+    def _encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
+        return encode_checked(self._encoder, texts, alone=True)
+
+    def _decide(self, key: Key, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+        current = self._current
+        if not current.table.fitted:
+            self._upkeep.wake()
+        top_k, limits, allow = key
+        decisions = current.table.decide(texts, vectors, top_k=top_k, limits=limits, allow=allow)
+        for text, decision in zip(texts, decisions, strict=True):
+            current.decisions.put((text, key), decision)
+        return decisions
+
+    def health(self) -> BatcherHealth:
+        """How many queries wait, are being encoded, were turned away; and how the workers are."""
+        return self._batcher.health()
 
     # ------------------------------------------------------------------------------------------------ learning
     def refit(self) -> None:
         """Learn from the current routes now, in this thread; takes seconds (see ``wait_until_fitted``)."""
         self._require_open()
-        self._learner.learn_now()
+        self._publish(self._table.learn())
+        self._upkeep.forget_failure()
 
     def wait_until_fitted(self, timeout_s: float | None = None) -> bool:
         """Wait until what is learned is up to date with the routes; False if that took longer than the timeout.
 
         Until then, routes that are new or changed are decided by their nearest utterances alone. Waiting makes
         decisions independent of timing. About 16 routes take half a second, 150 with 15,000 utterances 20 seconds;
-        above 5 million utterances times routes there is nothing to wait for, neighbours decide.
+        a table of 50,000 routes is also sorted into segments and a graph, which takes a minute.
 
         Raises:
             SynaptoRouteError: Learning failed; the cause says why.
         """
         self._require_open()
-        return self._table.fitted or self._learner.wait(timeout_s)
+        return self.settled or self._upkeep.wait(timeout_s)
 
     def fit(
         self,
@@ -205,7 +273,7 @@ class AdaptiveRouter:
         """
         self._require_open()
         check_queries(queries, labels)
-        names = check_labels(labels, self._table.slots)
+        names = check_labels(labels, self._table)
         texts = [clean_query(query) for query in queries]
         given = LabelledQueries(texts=tuple(texts), labels=names, vectors=self._encode(texts))
         report, labelled, learned = fit(
@@ -238,11 +306,11 @@ class AdaptiveRouter:
             InvalidInputError: Lengths differ, there is nothing to evaluate, or a label is no route.
         """
         check_queries(queries, labels)
-        names = check_labels(labels, self._table.slots)
+        names = check_labels(labels, self._table)
         self.wait_until_fitted()
         return evaluated(queries, names, self.route_many(queries))
 
-    def _publish(self, learned: LearnedTable | None) -> None:
+    def _publish(self, learned: Learned | None) -> None:
         with self._changing:
             self._table = table = self._table.with_learned(learned)
         content = learned_file.dump(learned, table) if learned else None
@@ -251,6 +319,42 @@ class AdaptiveRouter:
                 self._storage.save_learned(content)
             except StorageError:
                 logger.warning("what was learned could not be kept and will be learned again at the next start")
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is learned and compacted, so that ``wait_until_fitted`` would not wait."""
+        return self._is_settled(self._table)
+
+    def _is_settled(self, table: RouteTable) -> bool:
+        return table.fitted and not self._files.needs_compaction(table)
+
+    def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:
+        if self._files.needs_compaction(table):
+            self._compact(checkpoint)
+        else:
+            self._publish(table.learn(checkpoint))
+
+    def _compact(self, checkpoint: Callable[[], None]) -> None:
+        """Compact the table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""
+        with self._changing:
+            older, self._journal = self._table, []
+        try:
+            compacted = self._files.compacted(older, checkpoint)
+            with self._changing:
+                for changes, revision in self._journal:
+                    compacted = compacted.applied(changes, revision)
+                self._table = compacted.resuming(self._table)
+        finally:
+            self._journal = None
+
+    @property
+    def _table(self) -> RouteTable:
+        return self._current.table
+
+    @_table.setter
+    def _table(self, table: RouteTable) -> None:
+        # Queries see the table and what was decided by it in one piece.
+        self._current = _Current(table, self._decisions_kept)
 
     @property
     def snapshot(self) -> RouteTable:
@@ -283,37 +387,54 @@ class AdaptiveRouter:
         return self._table.get(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._table.slots
+        return name in self._table
 
     def __len__(self) -> int:
-        return len(self._table.slots)
+        return len(self._table)
 
-    def add_route(self, route: Route) -> int:
+    def add_route(self, route: Route, *, vectors: Vectors | None = None) -> int:
         """Add a route; it takes part in the next query. Returns the new revision, durable.
+
+        Args:
+            route: A new route.
+            vectors: See ``add_routes``.
 
         Raises:
             RouteExistsError: The name is taken; use ``update_route``.
             EncoderError: An utterance could not be encoded.
             StorageError: The change could not be written.
         """
-        return self.add_routes([route])
+        return self.add_routes([route], vectors=vectors)
 
-    def add_routes(self, routes: Iterable[Route], *, progress: Progress | None = None) -> int:
+    def add_routes(
+        self, routes: Iterable[Route], *, vectors: Vectors | None = None, progress: Progress | None = None
+    ) -> int:
         """Add routes, all of them or, on any error, none; see ``add_route``. Returns the new revision.
 
         Args:
             routes: New routes.
+            vectors: What the router's encoder makes of their ``utterances``, route after route, float32 (n, dim), if
+                that is known already; else they are encoded.
             progress: Told how many of how many utterances have been encoded.
         """
         routes = list(routes)
+        if vectors is not None:
+            count = sum(len(route.utterances) for route in routes)
+            vectors = checked_vectors(vectors, (count, self._identity.dim), "the given vectors")
 
         def plan(table: RouteTable) -> list[Change]:
-            names = set(table.slots)
+            names = set[str]()
             for route in routes:
-                if route.name in names:
+                if route.name in names or route.name in table:
                     raise RouteExistsError(f"there is already a route {route.name!r}; use update_route to change it")
                 names.add(route.name)
-            return self._puts(table, routes, progress)
+            if vectors is None:
+                return self._puts(table, routes, progress)
+            parts = np.split(vectors, np.cumsum([len(route.utterances) for route in routes])[:-1]) if routes else []
+            return [
+                PutRoute(route=route, added=route.utterances, vectors=part)
+                for route, part in zip(routes, parts, strict=True)
+            ]
 
         return self._change(plan)
 
@@ -398,7 +519,7 @@ class AdaptiveRouter:
         """What turns the table's routes of these names into these; kept utterances stay in front, in their order."""
         puts: list[PutRoute] = []
         for route in routes:
-            stored = table.by_slot[table.slots[route.name]] if route.name in table.slots else None
+            stored = table.get(route.name) if route.name in table else None
             had, shall = stored.utterances if stored else (), set(route.utterances)
             added = tuple(text for text in route.utterances if text not in set(had))
             route = route.replaced(utterances=(*(text for text in had if text in shall), *added))
@@ -427,12 +548,16 @@ class AdaptiveRouter:
             if changes:
                 revision = self._storage.commit(changes, encoder=self._identity, expected_revision=self._table.revision)
                 self._table = self._table.applied(changes, revision)
+                if self._journal is not None:
+                    self._journal.append((changes, revision))
+                if self._files.needs_compaction(self._table):
+                    self._upkeep.wake()
             return self._table.revision
 
     # ------------------------------------------------------------------------------------------------ lifetime
     async def start(self) -> Self:
         """Load the encoder and learn from the routes before the first query. Calling it is optional."""
-        await asyncio.get_running_loop().run_in_executor(self._workers(), self.warm_up)
+        await asyncio.to_thread(self.warm_up)
         return self
 
     def warm_up(self) -> None:
@@ -440,18 +565,23 @@ class AdaptiveRouter:
         self._require_open()
         self._encode(["warm up"])
         self.wait_until_fitted()
-        _ = self._table.calibration
 
-    async def stop(self) -> None:
-        """Answer what was accepted, then close. Further calls raise RouterClosedError; stopping twice is fine."""
-        await asyncio.get_running_loop().run_in_executor(None, self.close)
+    async def stop(self, drain_s: float | None = None) -> None:
+        """``close`` without blocking the event loop."""
+        await asyncio.to_thread(self.close, drain_s)
 
-    def close(self) -> None:
-        """Answer what was accepted, then release threads and the store. Closing twice is fine."""
+    def close(self, drain_s: float | None = None) -> None:
+        """Answer what was accepted, then release threads and the store; further calls raise RouterClosedError.
+
+        Closing twice is fine.
+
+        Args:
+            drain_s: What is not answered after this long fails with RouterClosedError; None waits for all.
+        """
         with self._changing:
             self._closed = True
-        self._workers().shutdown()
-        self._learner.close()
+        self._batcher.close(drain_s)
+        self._upkeep.close()
         self._storage.close()
 
     @property
@@ -462,10 +592,6 @@ class AdaptiveRouter:
     def _require_open(self) -> None:
         if self._closed:
             raise RouterClosedError("this router was closed; make a new one")
-
-    def _workers(self) -> ThreadPoolExecutor:
-        """Threads of our own: the loop's default pool is shared with everything else the application does."""
-        return self._executor.get(lambda: ThreadPoolExecutor(usable_cores(), thread_name_prefix="synaptoroute"))
 
     def __enter__(self) -> Self:
         return self

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.background import BACKGROUND
-from synaptoroute.decision.calibration import Calibration, calibrate
+from synaptoroute.decision.calibration import UNCALIBRATED, Calibration, calibrate
 from synaptoroute.decision.evidence import CANDIDATES
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
 from synaptoroute.decision.labelled import Queries, learn_labelled
-from synaptoroute.decision.model import DecisionModel, Examples, Outside, can_learn, learn
+from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts, effort_for, learn
+from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
+from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.errors import EncoderError, RouteNotFoundError
-from synaptoroute.index import ExactIndex
+from synaptoroute.errors import EncoderError
+from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
 from synaptoroute.storage.base import Change, LabelledQueries, PutRoute, StoredTable
 
 Ints = NDArray[np.int64]
+Encode = Callable[[tuple[str, ...]], Vectors]
+
+#: Above so many utterances, copying all vectors at each change (12 ms here) costs more than keeping what is new apart.
+SEGMENTED_FROM = 20_000
+#: A calibration of neighbours is kept until the number of utterances has changed by this share.
+CALIBRATED_WITHIN = 0.2
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedTable:
-    """What was learned from a table.
+    """What a head learned from a table.
 
     Attributes:
         model: Its columns are the routes of ``utterances``, in order.
@@ -46,127 +55,256 @@ class LearnedTable:
     labelled: LabelledQueries | None = None
 
 
-@dataclass(frozen=True)
+Learned = LearnedTable | TwoStage
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """A learned head, seen from a table that may have changed since.
+
+    Attributes:
+        owners: The slot of each column of the head; -1 where its route is gone or has other utterances now.
+        newcomers: Slots of routes the head does not know, ascending.
+    """
+
+    learned: LearnedTable
+    owners: Ints
+    newcomers: Ints
+
+    @classmethod
+    def over(cls, learned: LearnedTable, catalog: RouteCatalog) -> _Head:
+        """Compares every route with what was learned."""
+        owners = np.full(len(learned.utterances), -1, np.int64)
+        newcomers = []
+        column = {name: number for number, name in enumerate(learned.utterances)}
+        for name in catalog:
+            slot = catalog.slot(name)
+            if learned.utterances.get(name) == catalog.get(slot).utterances:
+                owners[column[name]] = slot
+            else:
+                newcomers.append(slot)
+        return cls(learned, owners, np.array(newcomers, np.int64))
+
+    def after(self, gone: Iterable[int], changed: Iterable[int]) -> _Head:
+        """The same head when routes in these slots are gone, or have other utterances."""
+        gone, changed = set(gone), set(changed)
+        owners = np.where(np.isin(self.owners, list(gone | changed)), -1, self.owners)
+        newcomers = np.setdiff1d(np.union1d(self.newcomers, np.array(list(changed), np.int64)), list(gone))
+        return _Head(self.learned, owners, newcomers.astype(np.int64))
+
+
+class _Calibrating:
+    """The calibration of neighbours alone, learned when a query first needs it; successive tables share it."""
+
+    def __init__(self, index: ExactIndex | SegmentedIndex, encode: Encode) -> None:
+        self.rows = len(index)
+        self._lock = threading.Lock()
+        self._learn: Callable[[], Calibration] | None = lambda: _calibrated(index, encode)
+        self._found = UNCALIBRATED
+
+    def get(self) -> Calibration:
+        with self._lock:
+            if self._learn is not None:
+                self._found = self._learn()
+                # Lets go of the index it was learned from.
+                self._learn = None
+            return self._found
+
+    def suits(self, rows: int) -> bool:
+        return abs(rows - self.rows) <= CALIBRATED_WITHIN * self.rows
+
+
+def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
+    """The same rows, in segments from where that pays."""
+    if isinstance(index, ExactIndex) and len(index) > SEGMENTED_FROM:
+        return SegmentedIndex(index.vectors, index.owners)
+    return index
+
+
+def _calibrated(index: ExactIndex | SegmentedIndex, encode: Encode) -> Calibration:
+    try:
+        background = encode(BACKGROUND)
+    except EncoderError:
+        # A query that could be encoded shall not fail because other sentences, just now, could not.
+        logger.warning("the background sentences could not be encoded; calibrating without them")
+        background = np.empty((0, index.dim), np.float32)
+    if isinstance(index, ExactIndex):
+        return calibrate(index.vectors, index.owners, background)
+    # As many routes as an exact index would hold say as much.
+    some = index.present[:: max(1, -(-len(index) // SEGMENTED_FROM))].astype(np.int64)
+    rows, places = index.members(some[:, None])
+    return calibrate(index.vectors_of(rows), places.astype(np.int32), background)
+
+
+@dataclass(frozen=True, eq=False)
 class RouteTable:
-    """The routes of one revision, their rows in the index, and the calibration.
+    """The routes of one revision, their rows in the index, and what was learned.
 
     A query takes a reference to one table and finds everything in it, so no change can tear its answer. Every route
-    has a slot, the small number that owns its rows in the index; slots of dropped routes are used again.
+    has a slot, the small number that owns its rows in the index; see ``RouteCatalog``.
 
     Attributes:
         revision: Number of the change that made it.
-        slots: Route name -> slot, in the order the routes were added.
-        by_slot: Slot -> route.
+        catalog: The routes by name and by slot.
         index: One row an utterance, in the route's own order.
-        background: Gives the unit rows of the ``BACKGROUND`` sentences.
+        encode: Gives the unit rows of texts; remembers those of the ``BACKGROUND`` sentences.
         labelled: What ``fit`` was given, with the operating point it chose.
-        learned: The head and its gate, from these or earlier routes; None until there is one.
+        two_stage: What was learned of a table that is too large for a head; None until there is one.
     """
 
     revision: int
-    slots: MappingProxyType[str, int]
-    by_slot: MappingProxyType[int, Route]
-    index: ExactIndex
-    background: Callable[[], Vectors]
+    catalog: RouteCatalog
+    index: ExactIndex | SegmentedIndex
+    encode: Encode
     labelled: LabelledQueries | None = None
-    learned: LearnedTable | None = None
+    two_stage: TwoStage | None = None
+    _head: _Head | None = None
+    _calibrating: _Calibrating = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_calibrating", _Calibrating(self.index, self.encode))
 
     @classmethod
-    def from_stored(cls, stored: StoredTable, background: Callable[[], Vectors]) -> RouteTable:
+    def from_stored(cls, stored: StoredTable, encode: Encode) -> RouteTable:
         """The table of what a store holds."""
-        counts = [len(route.utterances) for route in stored.routes]
-        owners = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        catalog = RouteCatalog.of(stored.routes)
+        owners = np.repeat(np.arange(len(catalog), dtype=np.int32), catalog.counts)
         return cls(
             revision=stored.revision,
-            slots=MappingProxyType({route.name: slot for slot, route in enumerate(stored.routes)}),
-            by_slot=MappingProxyType(dict(enumerate(stored.routes))),
-            index=ExactIndex(stored.vectors, owners),
-            background=background,
+            catalog=catalog,
+            index=_suiting(ExactIndex(stored.vectors, owners)),
+            encode=encode,
             labelled=stored.labelled,
         )
 
     # -------------------------------------------------------------------------------------------------- routes
+    def __len__(self) -> int:
+        return len(self.catalog)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.catalog
+
     @property
     def routes(self) -> tuple[Route, ...]:
         """All routes in the order they were added."""
-        return tuple(self.by_slot[slot] for slot in self.slots.values())
+        return tuple(self.catalog.routes())
 
     def get(self, name: str) -> Route:
         """The route of that name. Raises RouteNotFoundError."""
-        if name not in self.slots:
-            raise RouteNotFoundError(f"there is no route {name!r}")
-        return self.by_slot[self.slots[name]]
+        return self.catalog.get(self.catalog.slot(name))
 
     def applied(self, changes: Sequence[Change], revision: int) -> RouteTable:
         """The table after the changes, which are those that were committed as ``revision``."""
-        slots, by_slot = dict(self.slots), dict(self.by_slot)
-        free = iter(sorted(set(range(len(slots) + len(changes))) - set(by_slot)))
-        gone: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-        owners: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
+        catalog = self.catalog.replaced(
+            (change.route.name, change.route) if isinstance(change, PutRoute) else (change.name, None)
+            for change in changes
+        )
+        dropped: set[str] = set()
+        gone, changed = set[int](), set[int]()
+        leaving: list[Ints] = []
+        owners: list[NDArray[np.int32]] = []
         vectors: list[Vectors] = []
         for change in changes:
-            if isinstance(change, PutRoute):
-                name = change.route.name
-                slot = slots[name] if name in slots else next(free)
-                if change.removed:
-                    stored = by_slot[slot].utterances
-                    leaving = set(change.removed)
-                    rows = self.index.rows_of(slot)
-                    gone.append(rows[[text in leaving for text in stored]])
-                slots[name], by_slot[slot] = slot, change.route
-                owners.append(np.full(len(change.added), slot, np.int32))
-                vectors.append(change.vectors)
-            else:
-                slot = slots.pop(change.name)
-                del by_slot[slot]
-                gone.append(self.index.rows_of(slot))
+            name = change.route.name if isinstance(change, PutRoute) else change.name
+            old = self.catalog.slot(name) if name in self.catalog and name not in dropped else None
+            if not isinstance(change, PutRoute):
+                dropped.add(name)
+                if old is not None:
+                    gone.add(old)
+                    leaving.append(self.index.rows_of(old))
+                continue
+            slot = catalog.slot(name)
+            if old is not None:
+                kept = set(change.route.utterances[: len(change.route.utterances) - len(change.added)])
+                stays = np.array([text in kept for text in self.catalog.get(old).utterances], bool)
+                leaving.append(self.index.rows_of(old)[~stays])
+            if len(change.added) or (leaving and len(leaving[-1])):
+                changed.add(slot)
+            owners.append(np.full(len(change.added), slot, np.int32))
+            vectors.append(change.vectors)
         index = self.index
-        if gone:
-            index = index.without(np.concatenate(gone))
+        if leaving:
+            index = index.without(np.concatenate(leaving))
         if vectors:
             index = index.extended(np.concatenate(vectors), np.concatenate(owners))
-        return replace(
-            self,
+        return self._with(
             revision=revision,
-            slots=MappingProxyType(slots),
-            by_slot=MappingProxyType(by_slot),
-            index=index,
+            catalog=catalog,
+            index=_suiting(index),
+            _head=self._head.after(gone, changed) if self._head else None,
         )
 
-    # ---------------------------------------------------------------------------------------------- learning
-    def learn(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable | None:
-        """Train on this table's utterances and labelled queries; None if there are no utterances, or too many.
+    def _with(self, **changes: object) -> RouteTable:
+        """A table with other parts, calibrated as this one unless it has become much larger or smaller."""
+        table = replace(self, **changes)  # type: ignore[arg-type]
+        if self._calibrating.suits(len(table.index)):
+            object.__setattr__(table, "_calibrating", self._calibrating)
+        return table
 
-        Takes seconds.
+    def rebuilt(self, catalog: RouteCatalog, index: SegmentedIndex) -> RouteTable:
+        """The same routes in other slots, with the same rows in another index."""
+        return self._with(catalog=catalog, index=index).resuming(self)
+
+    def resuming(self, former: RouteTable) -> RouteTable:
+        """These routes, with what was learned from the former ones."""
+        return self._with(
+            labelled=former.labelled,
+            two_stage=former.two_stage,
+            _head=_Head.over(former.learned, self.catalog) if former.learned else None,
+        )
+
+    def at(self, revision: int) -> RouteTable:
+        """The same routes as of a revision that changed none of them."""
+        return self._with(revision=revision)
+
+    # ---------------------------------------------------------------------------------------------- learning
+    def learn(self, checkpoint: Checkpoint = no_checkpoint) -> Learned | None:
+        """Train on this table's utterances and labelled queries; None if there are no utterances.
+
+        Takes seconds. Where there is too much for a head, the two stages are learned.
 
         Args:
             checkpoint: Called at every step; whatever it raises ends the training.
         """
-        if not can_learn(len(self.index), len(self.slots)):
+        if not len(self.index):
             return None
-        examples, outside = self.examples(), self.outside()
-        model = learn(examples, outside, checkpoint)
+        if not self.can_learn:
+            return learn_two_stage(self.index, self.encode(BACKGROUND), checkpoint)
+        return self.learn_head(checkpoint)
+
+    def learn_head(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable:
+        """``learn`` for a table from which a head ``can_learn``."""
+        lessons = self.lessons()
+        model = learn(lessons, checkpoint)
         if self.labelled is not None:
             queries = self.queries(self.labelled)
             if queries.texts:
-                model, _ = learn_labelled(model, examples, outside, queries, checkpoint)
+                model, _ = learn_labelled(model, lessons, queries, checkpoint)
         return self.learned_with(model)
 
-    def examples(self) -> Examples:
-        """The utterances as examples; the column of a route is its place in ``routes``."""
-        routes = self.routes
-        rows = [self.index.rows_of(slot) for slot in self.slots.values()]
-        columns = np.repeat(np.arange(len(routes), dtype=np.int32), [len(part) for part in rows])
-        texts = [text for route in routes for text in route.utterances]
-        return Examples(texts, self.index.vectors_of(np.concatenate(rows)), columns, len(routes))
+    @property
+    def can_learn(self) -> bool:
+        """Whether there are utterances, and not more than a head can learn from."""
+        return effort_for(len(self.index), len(self)) is not None
 
-    def outside(self) -> Outside:
-        """The background sentences."""
-        return Outside(BACKGROUND, self.background())
+    def lessons(self) -> Lessons:
+        """What there is to learn from but labelled queries; the column of a route is its place in ``routes``."""
+        routes = self.routes
+        slots = np.flatnonzero(self.catalog.counts)
+        rows, places = self.index.members(slots[:, None])
+        columns, vectors = places.astype(np.int32), self.index.vectors_of(rows)
+        texts = [text for route in routes for text in route.utterances]
+        names = tuple(spoken(route.name) for route in routes)
+        named = self.encode(names)
+        return Lessons(
+            examples=Examples(texts, vectors, columns, len(routes)),
+            outside=Texts(BACKGROUND, self.encode(BACKGROUND)),
+            names=Texts(names, named) if telling(named, vectors, columns) else None,
+        )
 
     def queries(self, labelled: LabelledQueries) -> Queries:
         """Labelled queries by column, without those whose route is gone."""
-        column: dict[str | None, int] = {name: number for number, name in enumerate(self.slots)}
+        column: dict[str | None, int] = {name: number for number, name in enumerate(self.catalog)}
         column[None] = -1
         at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
@@ -174,50 +312,40 @@ class RouteTable:
 
     def learned_with(self, model: DecisionModel) -> LearnedTable:
         """A model that was trained on just this table."""
-        return LearnedTable(model=model, utterances=self._utterances, labelled=self.labelled)
+        utterances = {route.name: route.utterances for route in self.catalog.routes()}
+        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled)
 
-    def with_learned(self, learned: LearnedTable | None) -> RouteTable:
+    def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
-        return replace(self, learned=learned)
+        if isinstance(learned, TwoStage):
+            return self._with(two_stage=learned, _head=None)
+        return self._with(two_stage=None, _head=_Head.over(learned, self.catalog) if learned else None)
 
     def with_labelled(self, labelled: LabelledQueries | None) -> RouteTable:
         """The same routes, with other labelled queries to learn from."""
-        return replace(self, labelled=labelled)
+        return self._with(labelled=labelled)
+
+    @property
+    def learned(self) -> LearnedTable | None:
+        """The head and its gate, from these or earlier routes; None until there is one."""
+        return self._head.learned if self._head else None
 
     @cached_property
     def fitted(self) -> bool:
-        """Whether what was learned is from just these utterances and labels, or nothing can be learned from them."""
-        if self.learned is None:
-            return not can_learn(len(self.index), len(self.slots))
-        same_labels = self.learned.labelled is self.labelled
-        return same_labels and self.learned.utterances == self._utterances
+        """Whether what was learned is up to date with utterances and labels, or there is nothing to learn."""
+        if not len(self.index):
+            return True
+        if not self.can_learn:
+            return self.two_stage is not None
+        head = self._head
+        if head is None or head.learned.labelled is not self.labelled:
+            return False
+        return not len(head.newcomers) and bool((head.owners >= 0).all())
 
     @property
-    def _utterances(self) -> dict[str, tuple[str, ...]]:
-        return {name: self.by_slot[slot].utterances for name, slot in self.slots.items()}
-
-    @cached_property
     def calibration(self) -> Calibration:
         """For neighbours alone; learned from the utterances when a query first needs it."""
-        try:
-            background = self.background()
-        except EncoderError:
-            # A query that could be encoded shall not fail because other sentences, just now, could not.
-            logger.warning("the background sentences could not be encoded; calibrating without them")
-            background = np.empty((0, self.index.dim), np.float32)
-        return calibrate(self.index.vectors, self.index.owners, background)
-
-    @cached_property
-    def _known(self) -> tuple[Ints, Ints, Mask]:
-        """Owner and group of each column of the head, -1 where its route is gone or changed; and who is new to it."""
-        learned = self.learned.utterances if self.learned else {}
-        new = self._no_slots()
-        for name, slot in self.slots.items():
-            new[slot] = learned.get(name) != self.by_slot[slot].utterances
-        owners = np.array([self.slots.get(name, -1) for name in learned], np.int64)
-        owners[owners >= 0] = np.where(new[owners[owners >= 0]], -1, owners[owners >= 0])
-        groups = np.where(owners >= 0, np.searchsorted(self.index.present, owners), -1)
-        return owners, groups, new
+        return self._calibrating.get()
 
     # ------------------------------------------------------------------------------------------------ deciding
     def decide(
@@ -250,17 +378,26 @@ class RouteTable:
         ]
 
     def rank(self, texts: Sequence[str], vectors: Vectors, k: int, allow: Mask | None = None) -> Ranking:
-        """The k best routes of each query, by the head where it knows the route and by neighbours where not."""
-        owners, groups, new = self._known
-        usable = groups >= 0
+        """The k best routes of each query: by the head where it knows the route, by neighbours where not.
+
+        Where there are too many routes for a head, in two stages.
+        """
+        head = self._head
+        if head is None:
+            if self.two_stage is None:
+                return self._by_neighbours(vectors, k, allow)
+            return self.two_stage.rank(self.index, vectors, k, allow)
+        usable = head.owners >= 0
+        newcomers = self._no_slots()
+        newcomers[head.newcomers] = True
         if allow is not None:
-            usable[usable] = allow[owners[usable]]
-        if self.learned is None or not usable.any():
+            usable &= allow[head.owners]
+            newcomers &= allow
+        if not usable.any():
             return self._by_neighbours(vectors, k, allow)
-        model = self.learned.model
-        evidence = model.ask(self.index.grouped, groups, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
-        ranking = by_model(evidence, model.gate, owners)
-        newcomers = new if allow is None else new & allow
+        model = head.learned.model
+        evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
+        ranking = by_model(evidence, model.gate, head.owners)
         if newcomers.any():
             ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers), self.calibration)
         return ranking
@@ -276,21 +413,19 @@ class RouteTable:
         if names is None:
             return None
         mask = self._no_slots()
-        for name in names:
-            self.get(name)
-            mask[self.slots[name]] = True
+        mask[[self.catalog.slot(name) for name in names]] = True
         return mask
 
     def _no_slots(self) -> Mask:
         """A mask over slots with none of them in it."""
-        return np.zeros(max(self.by_slot, default=-1) + 1, bool)
+        return np.zeros(self.catalog.slots, bool)
 
     def _decision(self, ranking: Ranking, query: int, top_k: int, limits: Limits) -> Decision:
         found = int((ranking.owners[query] >= 0).sum())
         matches = tuple(self._match(ranking, query, place) for place in range(min(found, top_k)))
         best = matches[0]
         runner_up = float(ranking.confidences[query, 1]) if found > 1 else 0.0
-        own_threshold = self.by_slot[int(ranking.owners[query, 0])].threshold
+        own_threshold = self.catalog.threshold(int(ranking.owners[query, 0]))
         reason = limits.for_route(own_threshold, self._operating_point).judge(best.score, best.confidence, runner_up)
         return Decision(
             name=best.name if reason is Reason.MATCHED else None,
@@ -309,12 +444,11 @@ class RouteTable:
 
     def _match(self, ranking: Ranking, query: int, place: int) -> Match:
         slot, row = int(ranking.owners[query, place]), int(ranking.rows[query, place])
-        route = self.by_slot[slot]
         return Match(
-            name=route.name,
+            name=self.catalog.name(slot),
             score=float(np.clip(ranking.scores[query, place], -1, 1)),
             confidence=float(ranking.confidences[query, place]),
-            utterance=route.utterances[row - int(self.index.rows_of(slot)[0])],
+            utterance=self.catalog.utterance(slot, int(self.index.rows_of(slot).searchsorted(row))),
         )
 
     def _no_routes(self) -> Decision:

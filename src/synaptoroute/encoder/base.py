@@ -50,8 +50,13 @@ class BaseEncoder(Protocol):
         ...
 
 
-def encode_checked(encoder: BaseEncoder, texts: Sequence[str]) -> Vectors:
+def encode_checked(encoder: BaseEncoder, texts: Sequence[str], *, alone: bool = False) -> Vectors:
     """``encoder.encode(texts)``, held to its contract.
+
+    Args:
+        encoder: Any.
+        texts: Any number.
+        alone: In the calling thread alone, if the encoder has ``encode_in_thread``.
 
     Returns:
         Contiguous float32 (len(texts), encoder.dim), finite, every row of length 1.
@@ -63,22 +68,30 @@ def encode_checked(encoder: BaseEncoder, texts: Sequence[str]) -> Vectors:
     if not texts:
         return np.empty((0, encoder.dim), np.float32)
     try:
-        raw = encoder.encode(texts)
+        raw = getattr(encoder, "encode_in_thread" if alone else "encode", encoder.encode)(texts)
     except SynaptoRouteError:
         raise
     except Exception as exc:
         raise EncoderError(f"encoder {encoder.name!r} failed: {type(exc).__name__}: {exc}") from exc
+    return checked_vectors(raw, (len(texts), encoder.dim), f"encoder {encoder.name!r}")
+
+
+def checked_vectors(raw: object, wanted: tuple[int, int], whose: str) -> Vectors:
+    """An array as contiguous float32 of the wanted shape, finite, every row of length 1.
+
+    Raises:
+        EncoderOutputError: It has another shape, is not numeric, or has NaN, infinite or zero rows.
+    """
     try:
         vectors = np.ascontiguousarray(raw, dtype=np.float32)
     except (TypeError, ValueError) as exc:
-        raise EncoderOutputError(f"encoder {encoder.name!r} returned no numeric array: {exc}") from exc
-    wanted = (len(texts), encoder.dim)
+        raise EncoderOutputError(f"{whose} returned no numeric array: {exc}") from exc
     if vectors.shape != wanted:
-        raise EncoderOutputError(f"encoder {encoder.name!r} returned shape {vectors.shape}, wanted {wanted}")
+        raise EncoderOutputError(f"{whose} returned shape {vectors.shape}, wanted {wanted}")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         row = int(np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))[0])
-        raise EncoderOutputError(f"encoder {encoder.name!r} returned a NaN, infinite or zero vector for text {row}")
+        raise EncoderOutputError(f"{whose} returned a NaN, infinite or zero vector for text {row}")
     if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
         vectors = (vectors / lengths[:, None]).astype(np.float32)
     return vectors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import EncoderUnavailableError
 from synaptoroute.forking import PerProcess
-from synaptoroute.profile import OptimizationProfile
+from synaptoroute.profile import OptimizationProfile, usable_cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 #: Most texts that one thread takes at a time.
 _STRETCH = 16
-
-
-def usable_cores() -> int:
-    """The CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +111,20 @@ class BundledEncoder:
                 stretch = slice(start, start + length)
                 vectors[stretch] = _encode_each(model, texts[stretch])
 
+        # The calling thread works too.
         helpers = [model.pool.submit(work) for _ in range(min(self._cores, len(starts)) - 1)]
         work()
         for helper in helpers:
             # One still queued behind other callers' work has nothing left to do.
             if not helper.cancel():
                 helper.result()
+        return vectors
+
+    def encode_in_thread(self, texts: Sequence[str]) -> Vectors:
+        """``encode`` in the calling thread alone, for callers that have a thread for each core."""
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        if texts:
+            vectors[:] = _encode_each(self._model.get(self._load), texts)
         return vectors
 
     def _load(self) -> _Model:

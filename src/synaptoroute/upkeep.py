@@ -1,4 +1,4 @@
-"""Learner: keeps what is learned up with the routes, in one background thread that no query waits for."""
+"""Upkeep: keeps what is derived from the routes up with them, in one background thread that no query waits for."""
 
 from __future__ import annotations
 
@@ -12,66 +12,79 @@ from collections.abc import Callable
 
 from synaptoroute.errors import RouterClosedError, SynaptoRouteError
 from synaptoroute.forking import PerProcess
-from synaptoroute.table import LearnedTable, RouteTable
+from synaptoroute.table import RouteTable
 
 logger = logging.getLogger(__name__)
 
-#: Changes often come in groups: learning begins when there was none for this long, or after the longest wait.
+#: Changes often come in groups: work begins when there was none for this long, or after the longest wait.
 QUIET_S, LONGEST_WAIT_S = 0.05, 1.0
 
 
 class _Stopped(Exception):  # noqa: N818 - a signal, not an error
-    """Raised inside training to leave it."""
+    """Raised inside the work to leave it."""
 
 
-class Learner:
-    """Trains on the current table whenever it is woken and there is something new to learn.
+class Upkeep:
+    """Learns and compacts whenever it is woken and the current table needs it.
 
     Args:
-        current: Gives the table to learn from.
-        publish: Takes what was learned. Routes may have changed meanwhile; the table sorts that out.
+        current: Gives the current table.
+        settled: Whether a table needs nothing.
+        work: Does one thing that a table needs and publishes it. Routes may have changed meanwhile. Calls the function
+            it is given now and then, which raises to end it.
     """
 
-    def __init__(self, current: Callable[[], RouteTable], publish: Callable[[LearnedTable | None], None]) -> None:
+    def __init__(
+        self,
+        current: Callable[[], RouteTable],
+        settled: Callable[[RouteTable], bool],
+        work: Callable[[RouteTable, Callable[[], None]], None],
+    ) -> None:
         self._current = current
-        self._publish = publish
+        self._settled = settled
+        self._work = work
         self._worker: PerProcess[_Worker] = PerProcess()
         self._closed = False
 
     def wake(self) -> None:
-        """Start learning if what is known is not up to date. Returns at once."""
+        """Start working if there is something to do. Returns at once."""
         if not self._closed:
             self._get().wake()
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait until what is known is up to date; False if that took longer than the timeout.
+        """Wait until nothing is left to do; False if that took longer than the timeout.
 
         Raises:
-            SynaptoRouteError: Learning failed; the cause says why.
+            SynaptoRouteError: The work failed; the cause says why.
             RouterClosedError: The router was closed meanwhile.
         """
         return self._get().wait(timeout_s)
 
-    def learn_now(self) -> None:
-        """Train in the calling thread and publish."""
-        self._publish(self._current().learn())
+    def forget_failure(self) -> None:
+        """Try again at the next query: the work has been done otherwise meanwhile."""
         self._get().forget_failure()
 
     def close(self) -> None:
-        """Stop at the next step of training and wait for that."""
+        """Stop at the next step of the work and wait for that."""
         self._closed = True
         self._get().close()
 
     def _get(self) -> _Worker:
-        return self._worker.get(lambda: _Worker(self._current, self._publish))
+        return self._worker.get(lambda: _Worker(self._current, self._settled, self._work))
 
 
 class _Worker:
     """The thread of one process, started when first needed."""
 
-    def __init__(self, current: Callable[[], RouteTable], publish: Callable[[LearnedTable | None], None]) -> None:
+    def __init__(
+        self,
+        current: Callable[[], RouteTable],
+        settled: Callable[[RouteTable], bool],
+        work: Callable[[RouteTable, Callable[[], None]], None],
+    ) -> None:
         self._current = current
-        self._publish = publish
+        self._settled = settled
+        self._work = work
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -83,7 +96,7 @@ class _Worker:
         with self._changed:
             # A failure is tried again when somebody waits for it, not at every query.
             if self._thread is None and not self._stopping and self._failure is None:
-                self._thread = threading.Thread(target=self._run, name="synaptoroute-learn", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="synaptoroute-upkeep", daemon=True)
                 self._thread.start()
 
     def forget_failure(self) -> None:
@@ -114,17 +127,17 @@ class _Worker:
         try:
             while True:
                 table = self._settled_table()
-                if not table.fitted:
-                    self._publish(table.learn(self._checkpoint))
+                if not self._settled(table):
+                    self._work(table, self._checkpoint)
                 with self._changed:
                     # Decided under the lock, so that a waker either sees a thread that will look again, or none.
-                    if self._current().fitted:
+                    if self._settled(self._current()):
                         self._thread = None
                         return
         except _Stopped:
             pass
         except Exception as exc:
-            logger.exception("learning from the routes failed; neighbours alone decide")
+            logger.exception("learning from the routes, or compacting them, failed; queries are decided as before")
             failure = exc
         finally:
             with self._changed:
@@ -138,7 +151,7 @@ class _Worker:
         """The current table, once it has stayed the same for a moment."""
         deadline = time.monotonic() + LONGEST_WAIT_S
         table = self._current()
-        while not table.fitted and time.monotonic() < deadline:
+        while not self._settled(table) and time.monotonic() < deadline:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, QUIET_S)
             self._checkpoint()
