@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -330,7 +331,7 @@ def test_reopening_encodes_nothing_and_gives_the_same_bits(encoder: BundledEncod
 
 
 def vectors_of(router: AdaptiveRouter, name: str) -> bytes:
-    table = router._table
+    table = router.snapshot
     return table.index.vectors_of(table.index.rows_of(table.catalog.slot(name))).tobytes()
 
 
@@ -437,21 +438,35 @@ def test_parallel_writers_lose_nothing(encoder: BundledEncoder) -> None:
         assert {route.name for route in router.routes} == {f"r{n}" for n in range(40)}
 
 
-async def test_the_event_loop_stays_free_while_queries_run(router: AdaptiveRouter) -> None:
-    beats = 0
+async def test_the_event_loop_stays_free_while_queries_run(encoder: BundledEncoder) -> None:
+    waiting_for_beats = WaitingEncoder(encoder)
+    with AdaptiveRouter(waiting_for_beats) as router:
+        router.add_routes([BILLING, WEATHER, MUSIC])
+        waiting_for_beats.go_on.clear()
 
-    async def beat() -> None:
-        nonlocal beats
-        while True:
-            await asyncio.sleep(0)
-            beats += 1
+        async def beat() -> None:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            waiting_for_beats.go_on.set()
 
-    heart = asyncio.create_task(beat())
-    decisions = await asyncio.gather(*(router.aquery("show my balance") for _ in range(50)))
-    heart.cancel()
-    assert {decision.name for decision in decisions} == {"billing"}
-    assert beats > 50
-    assert [d.name for d in await router.aquery_many(["play jazz", "is it raining"])] == ["music", "weather"]
+        heart = asyncio.create_task(beat())
+        decisions = await asyncio.gather(*(router.aquery("show my balance") for _ in range(50)))
+        await heart
+        assert {decision.name for decision in decisions} == {"billing"}
+        assert [d.name for d in await router.aquery_many(["play jazz", "is it raining"])] == ["music", "weather"]
+
+
+class WaitingEncoder(CountingEncoder):
+    """Encodes when it is told to go on: in an event loop that it blocked, nobody would tell it."""
+
+    def __init__(self, encoder: BundledEncoder) -> None:
+        super().__init__(encoder)
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        assert self.go_on.wait(30)
+        return super().encode(texts)
 
 
 def test_several_event_loops_and_threads_share_one_router(router: AdaptiveRouter) -> None:
@@ -512,8 +527,9 @@ class RouterMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.storage = SQLiteStorage(":memory:")
-        self.router = AdaptiveRouter(CachedEncoder(), self.storage)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "routes.db"
+        self.router = AdaptiveRouter(CachedEncoder(), SQLiteStorage(self.path))
         self.model: dict[str, list[str]] = {}
 
     @rule(name=names, texts=st.lists(texts, min_size=1, max_size=3, unique=True))
@@ -552,8 +568,8 @@ class RouterMachine(RuleBasedStateMachine):
 
     @rule()
     def reload(self) -> None:
-        self.router._upkeep.close()
-        self.router = AdaptiveRouter(CachedEncoder(), self.storage)
+        self.router.close()
+        self.router = AdaptiveRouter(CachedEncoder(), SQLiteStorage(self.path))
 
     @invariant()
     def same_routes(self) -> None:
@@ -568,6 +584,7 @@ class RouterMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.router.close()
+        self.folder.cleanup()
 
 
 class CachedEncoder:

@@ -167,26 +167,36 @@ class Generation:
 
         A native loader must see no file that was not checked: some crash on a damaged one. Takes 0.1 s a GB.
         """
-        path, file = _path(self.path, name), self._files[name]
-        try:
-            if path.stat().st_size == file.size and _checksum_of_file(path) == file.checksum:
-                return path
-        except OSError as exc:
-            logger.warning("cannot read the cache %s: %s", path, exc)
-        _set_aside(self.path, f"{name} is damaged")
-        return None
+        return _path(self.path, name) if self._is_sound(name) else None
+
+    @property
+    def verified(self) -> bool:
+        """Whether all arrays were checked when it was opened, so that there is nothing to ``verify``."""
+        return not self._large
 
     def verify(self) -> bool:
         """Check the large arrays, at about 10 GB/s from memory. False if one is damaged; the generation is set aside.
 
-        What was decided with a damaged array may have been wrong, but cannot have crashed.
+        What was decided with a damaged array may have been wrong, but cannot have crashed. One whose file is no longer
+        there counts as damaged, for nobody can tell.
         """
-        for name, array in self.arrays.items():
+        return all(map(self._is_sound, self._large))
+
+    @property
+    def _large(self) -> list[str]:
+        return [name for name, array in self.arrays.items() if array.nbytes > SMALL_BYTES]
+
+    def _is_sound(self, name: str) -> bool:
+        """Whether the file has the bytes that were written; if not, the generation is set aside."""
+        path, file = _path(self.path, name), self._files[name]
+        try:
             # Read, not mapped: mapped pages would count as memory of this process from then on.
-            if array.nbytes > SMALL_BYTES and _checksum_of_file(_path(self.path, name)) != self._files[name].checksum:
-                _set_aside(self.path, f"{name} is damaged")
-                return False
-        return True
+            if path.stat().st_size == file.size and _checksum_of_file(path) == file.checksum:
+                return True
+        except OSError as exc:
+            logger.warning("cannot read the cache %s: %s", path, exc)
+        _set_aside(self.path, f"{name} is damaged")
+        return False
 
 
 def newest(folder: Path, expect: Mapping[str, Any]) -> Generation | None:

@@ -32,6 +32,7 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
     arrays: dict[str, Any]
     if isinstance(learned, TwoStage):
         arrays = {field.name: getattr(learned, field.name) for field in fields(learned)}
+        arrays["format"] = np.array(FORMAT)
     else:
         if not table.with_learned(learned).fitted:
             return None
@@ -51,7 +52,8 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
         with np.load(BytesIO(content), allow_pickle=False) as arrays:
             if "table" not in arrays:
                 two_stage = TwoStage(**{field.name: arrays[field.name] for field in fields(TwoStage)})
-                return None if table.can_learn else two_stage
+                fits = arrays["format"] == FORMAT and len(two_stage.precision) == table.index.dim
+                return two_stage if fits and not table.can_learn else None
             # A large table is not read for the digest of what it has outgrown.
             if not table.can_learn or arrays["table"].tobytes() != _digest(table):
                 return None

@@ -1,8 +1,9 @@
-"""Routes as files people edit: JSON, YAML and CSV, in and out, without loss.
+"""Routes as files people edit: JSON, JSON Lines, YAML and CSV, in and out, without loss.
 
 JSON and YAML hold ``{"version": 1, "routes": [{"name": …, "utterances": […]}]}``, each route optionally with
-``threshold``, ``description`` and ``metadata``; a bare list of routes is read too. CSV has one row an utterance, with
-the columns ``route,utterance`` and optionally ``threshold,description,metadata`` (metadata as JSON).
+``threshold``, ``description`` and ``metadata``; a bare list of routes is read too. JSON Lines has one such route a line
+and may be of any size, for it is read and written route by route. CSV has one row an utterance, with the columns
+``route,utterance`` and optionally ``threshold,description,metadata`` (metadata as JSON).
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from typing import IO, Any, Literal, TextIO, get_args
 from synaptoroute.errors import InvalidInputError, InvalidRouteError, MissingExtraError
 from synaptoroute.models import Route, clean_name
 
-FileFormat = Literal["json", "yaml", "csv"]
+FileFormat = Literal["json", "yaml", "csv", "jsonl"]
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 VERSION = 1
-#: Larger files are refused before they are parsed: a parsed file takes up to 20 times its size in memory.
+#: Larger files, and lines of JSON Lines, are refused before they are parsed: that takes up to 20 times their size in
+#: memory.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 #: Route files are 5 levels deep plus the depth of their metadata. libyaml composes nested nodes on the C stack.
 MAX_YAML_DEPTH = 100
 
-_EXTENSIONS: dict[str, FileFormat] = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "csv"}
+_EXTENSIONS: dict[str, FileFormat] = {
+    ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+}  # fmt: skip
 _KEYS = ("name", "utterances", "threshold", "description", "metadata")
 _COLUMNS = ("route", "utterance", "threshold", "description", "metadata")
 #: Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"), also in its full-width form.
@@ -38,36 +42,45 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def read_routes(source: Source, file_format: FileFormat | None = None) -> list[Route]:
-    """The routes in a file, in its order.
+    """The routes in a file, in its order, all or none. Takes and raises what ``iter_routes`` does."""
+    return list(iter_routes(source, file_format))
+
+
+def iter_routes(source: Source, file_format: FileFormat | None = None) -> Iterator[Route]:
+    """The routes in a file one after another, in its order. Of JSON Lines, only one line is in memory at a time.
 
     Args:
         source: A path, or an open stream of text or of UTF-8.
         file_format: By the path's extension unless given; a stream needs it.
 
     Raises:
-        InvalidInputError: The file cannot be read, is over 64 MiB, is not of its format, has unknown keys or columns,
-            or a route cannot be accepted (InvalidRouteError). The message names the file and the line or route.
+        InvalidInputError: The file cannot be read, it or a line of JSON Lines is over 64 MiB, it is not of its format,
+            has unknown keys or columns, or a route cannot be accepted (InvalidRouteError); of JSON Lines, after the
+            routes before it. The message names the file and the line or route.
         MissingExtraError: YAML needs the extra ``yaml``.
     """
     label = label_of(source)
     file_format = _format(source, file_format)
-    text = read_text(source, label)
+    if file_format == "jsonl":
+        entries = _jsonl_entries(source)
+    else:
+        text = read_text(source, label)
+        entries = _csv_entries(text) if file_format == "csv" else _entries(text, file_format)
+    names = set[str]()
     with located(label):
-        entries = _csv_entries(text) if file_format == "csv" else _entries(_parsed(text, file_format))
-        routes: dict[str, Route] = {}
         for where, entry in entries:
             with located(where):
                 route = _route(entry)
-                if route.name in routes:
+                if route.name in names:
                     raise InvalidRouteError(f"the route {route.name!r} is in the file twice; join the two")
-            routes[route.name] = route
-    return list(routes.values())
+            names.add(route.name)
+            yield route
 
 
 def write_routes(
     routes: Iterable[Route], target: str | os.PathLike[str] | TextIO, file_format: FileFormat | None = None
 ) -> None:
-    """Write routes so that ``read_routes`` gives the same ones again.
+    """Write routes so that ``read_routes`` gives the same ones again; as JSON Lines one by one as they come.
 
     A file is replaced in one step after its content is on disk: a crash leaves the old one or the new one.
 
@@ -82,12 +95,12 @@ def write_routes(
     """
     file_format = _format(target, file_format)
     with located(label_of(target)):
-        text = _DUMPERS[file_format](list(routes))
-        _require_unicode(text)
+        parts = _jsonl_lines(routes) if file_format == "jsonl" else [_DUMPERS[file_format](list(routes))]
+        parts = map(_unicode, parts)
         if isinstance(target, str | os.PathLike):
-            _replace(Path(target), text)
+            _replace(Path(target), parts)
         else:
-            target.write(text)
+            target.writelines(parts)
 
 
 def route_entry(route: Route) -> dict[str, Any]:
@@ -163,25 +176,26 @@ def read_text(source: Source, label: str) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _require_unicode(text: str) -> None:
+def _unicode(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as exc:
         raise InvalidInputError("a route's metadata has a lone surrogate, which no file can hold; remove it") from exc
+    return text
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, parts: Iterable[str]) -> None:
     try:
         if path.exists() and not path.is_file():
             # A pipe or a device such as /dev/stdout is written to; renaming onto it would destroy it.
             with path.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+                file.writelines(parts)
             return
         path = path.resolve()
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with temporary.open("x", encoding="utf-8", newline="") as file:
-                file.write(text)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             if path.exists():
@@ -206,12 +220,54 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+# ------------------------------------------------------------------------------------------------------ JSON Lines
+def _jsonl_entries(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each route is, and its fields."""
+    for number, line in enumerate(_lines(source), start=1):
+        where = f"line {number}"
+        with located(where):
+            text = _line_text(line)
+            if number == 1:
+                text = text.removeprefix("\ufeff")
+            if not text.strip():
+                continue
+            entry = _parsed(text, "jsonl")
+        yield where, entry
+
+
+def _lines(source: Source) -> Iterator[str | bytes]:
+    try:
+        if isinstance(source, str | os.PathLike):
+            with Path(source).open("rb") as file:
+                yield from _lines(file)
+        else:
+            while line := source.readline(MAX_FILE_BYTES + 1):
+                yield line
+    except OSError as exc:
+        raise InvalidInputError(f"cannot be read: {exc.strerror}") from exc
+
+
+def _line_text(line: str | bytes) -> str:
+    if len(line) > MAX_FILE_BYTES:
+        raise InvalidInputError(f"it is over {MAX_FILE_BYTES // 1024**2} MiB, which is the most a line may have")
+    try:
+        return line.decode() if isinstance(line, bytes) else line
+    except UnicodeDecodeError as exc:
+        raise InvalidInputError("it is not UTF-8; save the file as UTF-8") from exc
+
+
+def _jsonl_lines(routes: Iterable[Route]) -> Iterator[str]:
+    for route in routes:
+        yield json.dumps(route_entry(route), ensure_ascii=False) + "\n"
+
+
 # -------------------------------------------------------------------------------------------------- JSON and YAML
 def _parsed(text: str, file_format: FileFormat) -> Any:
     try:
         return _parsed_yaml(text) if file_format == "yaml" else json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as exc:
-        raise InvalidInputError(f"line {exc.lineno}: not JSON: {exc.msg}") from exc
+        place = "" if file_format == "jsonl" else f"line {exc.lineno}: "
+        raise InvalidInputError(f"{place}not JSON: {exc.msg}") from exc
     except RecursionError:
         raise InvalidInputError("it is nested too deeply") from None
     except InvalidInputError:
@@ -266,8 +322,9 @@ def _yaml() -> Any:
     return yaml
 
 
-def _entries(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(text: str, file_format: FileFormat) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each route is, and its fields."""
+    document = _parsed(text, file_format)
     if isinstance(document, dict):
         _refuse_unknown(document, ("version", "routes"))
         version = document.get("version", VERSION)

@@ -6,7 +6,9 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -48,11 +50,13 @@ Progress = Callable[[int, int], None]
 _Unset = object()
 _NO_VECTORS = np.empty((0, 0), np.float32)
 _ENCODED_AT_ONCE = 256
+#: Routes that ``load_routes`` makes durable at once, or fewer with so many utterances (15 MB of vectors).
+_ROUTES_AT_ONCE, _UTTERANCES_AT_ONCE = 1_000, 10_000
 #: Decisions of the current table that are kept, about 2 KB each.
 _DECISIONS_KEPT = 8_192
 
-#: What distinguishes calls that may not be decided together: top_k, limits and allowed names.
-Key = tuple[int, Limits, frozenset[str] | None]
+#: What distinguishes calls that may not be decided together: top_k, limits, allowed names and whether to be exact.
+Key = tuple[int, Limits, frozenset[str] | None, bool]
 
 
 class RouteOptions(TypedDict, total=False):
@@ -64,6 +68,7 @@ class RouteOptions(TypedDict, total=False):
         min_confidence: Least probability in [0, 1], in place of the router's.
         min_margin: Least lead in confidence over the runner-up, in [0, 1]; too small a lead is AMBIGUOUS.
         allow: Names of the only routes to consider.
+        exact: Compare with every utterance where a large table would approximate (recall there is 99 % and more).
         deadline_s: Give up after so many seconds, and never encode what is past it.
     """
 
@@ -72,6 +77,7 @@ class RouteOptions(TypedDict, total=False):
     min_confidence: float | None
     min_margin: float | None
     allow: Iterable[str] | None
+    exact: bool
     deadline_s: float | None
 
 
@@ -130,7 +136,7 @@ class AdaptiveRouter:
         self._current = _Current(
             table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
         )
-        # Changes made while the table is being compacted, with their revisions.
+        # Changes made while the table is being rebuilt, with their revisions.
         self._journal: list[tuple[Sequence[Change], int]] | None = None
         self._upkeep = Upkeep(lambda: self._table, self._is_settled, self._settle)
         self._batcher: Batcher[Key, Decision] = Batcher(
@@ -180,6 +186,9 @@ class AdaptiveRouter:
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
         key = self._key(options) if options else self._plain_key
+        deadline_s = options.get("deadline_s")
+        if deadline_s is not None and not deadline_s >= 0:
+            raise InvalidInputError(f"deadline_s is {deadline_s}, wanted seconds from now")
         texts = [clean_query(query) for query in queries]
         decisions = self._current.decisions
         known = []
@@ -201,7 +210,7 @@ class AdaptiveRouter:
             min_margin=_probability(options.get("min_margin")),
         )
         allow = options.get("allow")
-        return top_k, limits, None if allow is None else frozenset(allow)
+        return top_k, limits, None if allow is None else frozenset(allow), options.get("exact", False)
 
     @functools.cached_property
     def _plain_key(self) -> Key:
@@ -213,10 +222,10 @@ class AdaptiveRouter:
 
     def _decide(self, key: Key, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
         current = self._current
-        if not current.table.fitted:
+        if not self._is_settled(current.table):
             self._upkeep.wake()
-        top_k, limits, allow = key
-        decisions = current.table.decide(texts, vectors, top_k=top_k, limits=limits, allow=allow)
+        top_k, limits, allow, exact = key
+        decisions = current.table.decide(texts, vectors, top_k=top_k, limits=limits, allow=allow, exact=exact)
         for text, decision in zip(texts, decisions, strict=True):
             current.decisions.put((text, key), decision)
         return decisions
@@ -326,24 +335,30 @@ class AdaptiveRouter:
         return self._is_settled(self._table)
 
     def _is_settled(self, table: RouteTable) -> bool:
-        return table.fitted and not self._files.needs_compaction(table)
+        learned = table.fitted or self._files.growing > 0
+        return learned and self._files.verified and not self._files.needs_compaction(table)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:
-        if self._files.needs_compaction(table):
-            self._compact(checkpoint)
+        # Verified first: compacting damaged vectors would give them a valid checksum.
+        if not self._files.verified:
+            self._files.verify(self._rebuild)
+        elif self._files.needs_compaction(table):
+            self._rebuild(lambda older: self._files.compacted(older, checkpoint))
         else:
             self._publish(table.learn(checkpoint))
 
-    def _compact(self, checkpoint: Callable[[], None]) -> None:
-        """Compact the table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""
+    def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable]) -> None:
+        """Make a table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""
         with self._changing:
             older, self._journal = self._table, []
         try:
-            compacted = self._files.compacted(older, checkpoint)
+            table = rebuilt(older)
             with self._changing:
                 for changes, revision in self._journal:
-                    compacted = compacted.applied(changes, revision)
-                self._table = compacted.resuming(self._table)
+                    # One that was read from the store may have some of the changes already.
+                    if revision > table.revision:
+                        table = table.applied(changes, revision)
+                self._table = table.resuming(self._table)
         finally:
             self._journal = None
 
@@ -442,9 +457,50 @@ class AdaptiveRouter:
         """Add routes or put them in the place of those of the same name, all or none. Returns the revision.
 
         Only utterances that are new to a route are encoded; routes that are there just so are left alone.
+
+        Raises:
+            InvalidInputError: Two of them have the same name.
         """
         routes = list(routes)
+        twice = next((name for name, count in Counter(route.name for route in routes).items() if count > 1), None)
+        if twice is not None:
+            raise InvalidInputError(f"the route {twice!r} is given twice; put one with all its utterances")
         return self._change(lambda table: self._puts(table, routes, progress))
+
+    def load_routes(self, routes: Iterable[Route], *, progress: Callable[[int], None] | None = None) -> int:
+        """``put_routes`` in parts of 1,000, each of them all or none, for many routes. Returns the revision.
+
+        Routes are taken from the iterable as they are needed. What was loaded before an error or a crash stays, and
+        loading the same again goes on from there: what is stored already is not encoded again. Learning from the new
+        routes begins when all are there.
+
+        Args:
+            routes: Any number; ``route_files.iter_routes`` reads them from a file.
+            progress: Told how many utterances have been encoded so far.
+        """
+        before = encoded = 0
+
+        def advance(done: int, _of_part: int) -> None:
+            nonlocal encoded
+            encoded = before + done
+            if progress:
+                progress(encoded)
+
+        with self._growing():
+            for part in _parts(routes):
+                self.put_routes(part, progress=advance)
+                before = encoded
+        return self.revision
+
+    @contextmanager
+    def _growing(self) -> Iterator[None]:
+        with self._changing:
+            self._files.growing += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._files.growing -= 1
 
     def update_route(
         self,
@@ -611,6 +667,19 @@ class AdaptiveRouter:
 
     def __repr__(self) -> str:
         return f"AdaptiveRouter({len(self)} routes, revision {self.revision}, encoder={self._encoder.name!r})"
+
+
+def _parts(routes: Iterable[Route]) -> Iterator[list[Route]]:
+    part: list[Route] = []
+    utterances = 0
+    for route in routes:
+        part.append(route)
+        utterances += len(route.utterances)
+        if len(part) >= _ROUTES_AT_ONCE or utterances >= _UTTERANCES_AT_ONCE:
+            yield part
+            part, utterances = [], 0
+    if part:
+        yield part
 
 
 def _cosine(threshold: float | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.background import BACKGROUND
-from synaptoroute.decision.calibration import UNCALIBRATED, Calibration, calibrate
+from synaptoroute.decision.calibration import Calibration, calibrate
 from synaptoroute.decision.evidence import CANDIDATES
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
 from synaptoroute.decision.labelled import Queries, learn_labelled
@@ -24,6 +23,7 @@ from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, chal
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import EncoderError
+from synaptoroute.forking import PerProcess
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
@@ -85,30 +85,30 @@ class _Head:
                 newcomers.append(slot)
         return cls(learned, owners, np.array(newcomers, np.int64))
 
-    def after(self, gone: Iterable[int], changed: Iterable[int]) -> _Head:
-        """The same head when routes in these slots are gone, or have other utterances."""
-        gone, changed = set(gone), set(changed)
-        owners = np.where(np.isin(self.owners, list(gone | changed)), -1, self.owners)
-        newcomers = np.setdiff1d(np.union1d(self.newcomers, np.array(list(changed), np.int64)), list(gone))
-        return _Head(self.learned, owners, newcomers.astype(np.int64))
+    def after(self, gone: Iterable[int], changed: Mapping[int, Route]) -> _Head:
+        """The same head when routes in these slots are gone, and others have other utterances."""
+        owners = np.where(np.isin(self.owners, [*gone, *changed]), -1, self.owners)
+        newcomers = set(self.newcomers.tolist()).difference(gone, changed)
+        for slot, route in changed.items():
+            if self.learned.utterances.get(route.name) == route.utterances:
+                owners[list(self.learned.utterances).index(route.name)] = slot
+            else:
+                newcomers.add(slot)
+        return _Head(self.learned, owners, np.array(sorted(newcomers), np.int64))
 
 
 class _Calibrating:
-    """The calibration of neighbours alone, learned when a query first needs it; successive tables share it."""
+    """The calibration of neighbours alone, learned when a query first needs it; successive tables share it.
 
-    def __init__(self, index: ExactIndex | SegmentedIndex, encode: Encode) -> None:
-        self.rows = len(index)
-        self._lock = threading.Lock()
-        self._learn: Callable[[], Calibration] | None = lambda: _calibrated(index, encode)
-        self._found = UNCALIBRATED
+    It holds no index: a table that is never asked for it shall not keep the vectors of former ones in memory.
+    """
 
-    def get(self) -> Calibration:
-        with self._lock:
-            if self._learn is not None:
-                self._found = self._learn()
-                # Lets go of the index it was learned from.
-                self._learn = None
-            return self._found
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._found: PerProcess[Calibration] = PerProcess()
+
+    def get(self, index: ExactIndex | SegmentedIndex, encode: Encode) -> Calibration:
+        return self._found.get(lambda: _calibrated(index, encode))
 
     def suits(self, rows: int) -> bool:
         return abs(rows - self.rows) <= CALIBRATED_WITHIN * self.rows
@@ -162,7 +162,7 @@ class RouteTable:
     _calibrating: _Calibrating = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_calibrating", _Calibrating(self.index, self.encode))
+        object.__setattr__(self, "_calibrating", _Calibrating(len(self.index)))
 
     @classmethod
     def from_stored(cls, stored: StoredTable, encode: Encode) -> RouteTable:
@@ -200,38 +200,48 @@ class RouteTable:
             for change in changes
         )
         dropped: set[str] = set()
-        gone, changed = set[int](), set[int]()
+        gone: set[int] = set()
+        changed: dict[str, Route] = {}
         leaving: list[Ints] = []
-        owners: list[NDArray[np.int32]] = []
-        vectors: list[Vectors] = []
+        added: dict[str, tuple[tuple[str, ...], Vectors]] = {}
         for change in changes:
             name = change.route.name if isinstance(change, PutRoute) else change.name
             old = self.catalog.slot(name) if name in self.catalog and name not in dropped else None
             if not isinstance(change, PutRoute):
                 dropped.add(name)
+                added.pop(name, None)
+                changed.pop(name, None)
                 if old is not None:
                     gone.add(old)
                     leaving.append(self.index.rows_of(old))
                 continue
-            slot = catalog.slot(name)
+            kept = set(change.route.utterances[: len(change.route.utterances) - len(change.added)])
             if old is not None:
-                kept = set(change.route.utterances[: len(change.route.utterances) - len(change.added)])
                 stays = np.array([text in kept for text in self.catalog.get(old).utterances], bool)
                 leaving.append(self.index.rows_of(old)[~stays])
-            if len(change.added) or (leaving and len(leaving[-1])):
-                changed.add(slot)
-            owners.append(np.full(len(change.added), slot, np.int32))
-            vectors.append(change.vectors)
+            texts, vectors = change.added, change.vectors
+            if name in added:
+                # Of what an earlier change of the same batch has added, this one may keep some.
+                earlier, its_vectors = added[name]
+                stays = np.array([text in kept for text in earlier], bool)
+                texts = (*(text for text in earlier if text in kept), *texts)
+                vectors = np.concatenate([its_vectors[stays], vectors])
+            added[name] = texts, vectors
+            if texts or (old is not None and len(leaving[-1])):
+                changed[name] = change.route
         index = self.index
         if leaving:
             index = index.without(np.concatenate(leaving))
-        if vectors:
-            index = index.extended(np.concatenate(vectors), np.concatenate(owners))
+        if added:
+            slots = [np.full(len(texts), catalog.slot(name), np.int32) for name, (texts, _) in added.items()]
+            index = index.extended(np.concatenate([vectors for _, vectors in added.values()]), np.concatenate(slots))
         return self._with(
             revision=revision,
             catalog=catalog,
             index=_suiting(index),
-            _head=self._head.after(gone, changed) if self._head else None,
+            _head=self._head.after(gone, {catalog.slot(name): route for name, route in changed.items()})
+            if self._head
+            else None,
         )
 
     def _with(self, **changes: object) -> RouteTable:
@@ -317,9 +327,10 @@ class RouteTable:
 
     def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
+        # Not by ``_with``: what a settled table answers depends on its content alone, not on how it came about.
         if isinstance(learned, TwoStage):
-            return self._with(two_stage=learned, _head=None)
-        return self._with(two_stage=None, _head=_Head.over(learned, self.catalog) if learned else None)
+            return replace(self, two_stage=learned, _head=None)
+        return replace(self, two_stage=None, _head=_Head.over(learned, self.catalog) if learned else None)
 
     def with_labelled(self, labelled: LabelledQueries | None) -> RouteTable:
         """The same routes, with other labelled queries to learn from."""
@@ -345,7 +356,7 @@ class RouteTable:
     @property
     def calibration(self) -> Calibration:
         """For neighbours alone; learned from the utterances when a query first needs it."""
-        return self._calibrating.get()
+        return self._calibrating.get(self.index, self.encode)
 
     # ------------------------------------------------------------------------------------------------ deciding
     def decide(
@@ -356,6 +367,7 @@ class RouteTable:
         top_k: int = 5,
         limits: Limits = NO_LIMITS,
         allow: Iterable[str] | None = None,
+        exact: bool = False,
     ) -> list[Decision]:
         """Route encoded queries.
 
@@ -365,19 +377,29 @@ class RouteTable:
             top_k: How many matches each Decision lists, at least 1.
             limits: What the best route must reach.
             allow: Names of the only routes to consider; None considers all.
+            exact: Compare with every row even where the index would approximate.
 
         Raises:
             RouteNotFoundError: A name in ``allow`` is not a route.
         """
         if not texts:
             return []
-        ranking = self.rank(texts, vectors, max(top_k, 2), self._mask(allow))
-        return [
-            self._decision(ranking, query, top_k, limits) if ranking.owners[query, 0] >= 0 else self._no_routes()
-            for query in range(len(texts))
-        ]
+        # No more than there are: room is made for as many as are asked for.
+        ranking = self.rank(texts, vectors, max(min(top_k, len(self)), 2), self._mask(allow), exact=exact)
+        positions = self.index.positions(ranking.owners[:, :top_k], ranking.rows[:, :top_k])
+        # Lists of Python numbers: taking them out of arrays one by one costs more than deciding.
+        rows = zip(
+            ranking.owners.tolist(),
+            np.clip(ranking.scores, -1, 1).tolist(),
+            ranking.confidences.tolist(),
+            positions.tolist(),
+            strict=True,
+        )
+        return [self._decision(*row, limits) for row in rows]
 
-    def rank(self, texts: Sequence[str], vectors: Vectors, k: int, allow: Mask | None = None) -> Ranking:
+    def rank(
+        self, texts: Sequence[str], vectors: Vectors, k: int, allow: Mask | None = None, *, exact: bool = False
+    ) -> Ranking:
         """The k best routes of each query: by the head where it knows the route, by neighbours where not.
 
         Where there are too many routes for a head, in two stages.
@@ -385,8 +407,8 @@ class RouteTable:
         head = self._head
         if head is None:
             if self.two_stage is None:
-                return self._by_neighbours(vectors, k, allow)
-            return self.two_stage.rank(self.index, vectors, k, allow)
+                return self._by_neighbours(vectors, k, allow, exact=exact)
+            return self.two_stage.rank(self.index, vectors, k, allow, exact=exact)
         usable = head.owners >= 0
         newcomers = self._no_slots()
         newcomers[head.newcomers] = True
@@ -394,16 +416,16 @@ class RouteTable:
             usable &= allow[head.owners]
             newcomers &= allow
         if not usable.any():
-            return self._by_neighbours(vectors, k, allow)
+            return self._by_neighbours(vectors, k, allow, exact=exact)
         model = head.learned.model
         evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
         ranking = by_model(evidence, model.gate, head.owners)
         if newcomers.any():
-            ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers), self.calibration)
+            ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers, exact=exact), self.calibration)
         return ranking
 
-    def _by_neighbours(self, vectors: Vectors, k: int, allow: Mask | None) -> Ranking:
-        nearest = self.index.search(vectors, k, allow)
+    def _by_neighbours(self, vectors: Vectors, k: int, allow: Mask | None, *, exact: bool) -> Ranking:
+        nearest = self.index.search(vectors, k, allow, exact=exact)
         return by_neighbours(
             nearest.owners.astype(np.int64), nearest.scores.astype(np.float64), nearest.rows, self.calibration
         )
@@ -420,18 +442,32 @@ class RouteTable:
         """A mask over slots with none of them in it."""
         return np.zeros(self.catalog.slots, bool)
 
-    def _decision(self, ranking: Ranking, query: int, top_k: int, limits: Limits) -> Decision:
-        found = int((ranking.owners[query] >= 0).sum())
-        matches = tuple(self._match(ranking, query, place) for place in range(min(found, top_k)))
-        best = matches[0]
-        runner_up = float(ranking.confidences[query, 1]) if found > 1 else 0.0
-        own_threshold = self.catalog.threshold(int(ranking.owners[query, 0]))
-        reason = limits.for_route(own_threshold, self._operating_point).judge(best.score, best.confidence, runner_up)
+    def _decision(
+        self, slots: list[int], scores: list[float], confidences: list[float], positions: list[int], limits: Limits
+    ) -> Decision:
+        """From a row of a ranking, best route first, and the place of each listed route's nearest utterance."""
+        found = len(slots) - slots.count(-1)
+        if not found:
+            return self._no_routes()
+        runner_up = confidences[1] if found > 1 else 0.0
+        own_threshold = self.catalog.threshold(slots[0])
+        reason = limits.for_route(own_threshold, self._operating_point).judge(scores[0], confidences[0], runner_up)
+        matches = tuple(
+            Match(
+                name=self.catalog.name(slot),
+                score=score,
+                confidence=confidence,
+                utterance=self.catalog.utterance(slot, position),
+            )
+            for slot, score, confidence, position in zip(
+                slots[:found], scores, confidences, positions[:found], strict=False
+            )
+        )
         return Decision(
-            name=best.name if reason is Reason.MATCHED else None,
-            score=best.score,
-            confidence=best.confidence,
-            margin=best.confidence - runner_up if found > 1 else None,
+            name=matches[0].name if reason is Reason.MATCHED else None,
+            score=scores[0],
+            confidence=confidences[0],
+            margin=confidences[0] - runner_up if found > 1 else None,
             matches=matches,
             reason=reason,
             revision=self.revision,
@@ -441,15 +477,6 @@ class RouteTable:
     def _operating_point(self) -> float:
         chosen = self.labelled.min_confidence if self.labelled else None
         return DEFAULT_MIN_CONFIDENCE if chosen is None else chosen
-
-    def _match(self, ranking: Ranking, query: int, place: int) -> Match:
-        slot, row = int(ranking.owners[query, place]), int(ranking.rows[query, place])
-        return Match(
-            name=self.catalog.name(slot),
-            score=float(np.clip(ranking.scores[query, place], -1, 1)),
-            confidence=float(ranking.confidences[query, place]),
-            utterance=self.catalog.utterance(slot, int(self.index.rows_of(slot).searchsorted(row))),
-        )
 
     def _no_routes(self) -> Decision:
         return Decision(

@@ -50,6 +50,9 @@ class TableFiles:
         self._folder: Path | None = storage.cache_folder
         # Said once: without the library, every compaction would say it again.
         self._has_graphs: bool | None = None
+        self._unverified: Generation | None = None
+        #: How many are adding routes part by part. A first graph would be outdated at once and has to wait for them.
+        self.growing = 0
 
     def open(self) -> RouteTable:
         """The table as the store has it now.
@@ -58,17 +61,43 @@ class TableFiles:
             EncoderMismatchError: The vectors were written with another encoder.
             StorageError: The store cannot be read.
         """
-        state = self._storage.state()
-        generation = self._newest(state) if self._folder else None
+        generation = self.newest()
         table = self._from_files(generation) if generation else None
-        return table or self._from_store()
+        if table is None or generation is None:
+            return self._from_store()
+        if not generation.verified:
+            self._unverified = generation
+        return table
+
+    def newest(self) -> Generation | None:
+        """What ``open`` would begin with; None if it would read the store. Damaged files are set aside."""
+        return self._newest(self._storage.state()) if self._folder else None
+
+    @property
+    def verified(self) -> bool:
+        """Whether every file of the table that was opened has been checked, or there is none."""
+        return self._unverified is None
+
+    def verify(self, rebuild: Callable[[Callable[[RouteTable], RouteTable]], None]) -> None:
+        """Check the files that were too large to be checked when they were opened: 0.1 s a GB, more from a slow disk.
+
+        Args:
+            rebuild: Called if one is damaged. Swaps in what the function it is given makes of the current table.
+
+        Raises:
+            StorageError: A file is damaged and the store cannot be read either; nothing is verified then.
+        """
+        if self._unverified is not None and not self._unverified.verify():
+            logger.warning("the table was opened from damaged files and is now read from the store")
+            rebuild(lambda _damaged: self._from_store())
+        self._unverified = None
 
     def needs_compaction(self, table: RouteTable) -> bool:
         """Whether a large table would be searched faster with other files, or without what has changed since them."""
         index = table.index
         if not isinstance(index, SegmentedIndex) or not len(index):
             return False
-        return index.needs_compaction or (index.graph is None and self._wants_graph(len(index)))
+        return index.needs_compaction or (index.graph is None and self._wants_graph(index))
 
     def compacted(self, table: RouteTable, checkpoint: Callable[[], None]) -> RouteTable:
         """The same table with all its routes sealed, renumbered, and with a graph if that pays. Takes its time.
@@ -77,19 +106,21 @@ class TableFiles:
             table: One for which ``needs_compaction``.
             checkpoint: Called now and then; whatever it raises ends the work and leaves everything as it was.
         """
+        graphed = self._wants_graph(_segments(table))
         if self._folder is not None:
             try:
                 state = replace(self._storage.state(), revision=table.revision)
-                cache_files.write(self._folder, self._contents(table, checkpoint), self._meta(state))
-                generation = self._newest(state)
+                cache_files.write(self._folder, self._contents(table, checkpoint, graphed=graphed), self._meta(state))
+                # Since then, another process may have written a generation of another revision.
+                generation = cache_files.newest(self._folder, self._meta(state))
                 sealed = self._sealed(generation) if generation else None
-                if sealed is not None:
+                if sealed is not None and (sealed[1].graph or not graphed):
                     return table.rebuilt(*sealed)
             except StorageError as exc:
                 logger.warning("%s", exc)
         catalog, renumbered = table.catalog.compacted()
         vectors, owners = _segments(table).sealed()
-        graph = self._built(vectors, checkpoint) if self._wants_graph(len(owners)) else None
+        graph = self._built(vectors, checkpoint) if graphed else None
         return table.rebuilt(catalog, SegmentedIndex(vectors, renumbered[owners], graph))
 
     # ------------------------------------------------------------------------------------------------- opening
@@ -131,13 +162,18 @@ class TableFiles:
         return catalog, SegmentedIndex(vectors, owners, self._graph(generation))
 
     def _graph(self, generation: Generation) -> HnswGraph | None:
-        if not self._wants_graph(len(generation.arrays["vectors"])):
+        if not self._graph_pays(len(generation.arrays["vectors"])):
             return None
         try:
             path = generation.opaque("graph")
         except KeyError:
             return None
-        return HnswGraph.view(path) if path else None
+        try:
+            return HnswGraph.view(path) if path else None
+        except StorageCorruptError as exc:
+            # Its checksum is right, so another version of usearch may have written it.
+            logger.warning("%s; until then, queries are compared with all utterances", exc)
+            return None
 
     def _from_store(self) -> RouteTable:
         with self._storage.read(self._identity) as stream:
@@ -193,13 +229,15 @@ class TableFiles:
         return self._from_files(generation) if generation else None
 
     # ---------------------------------------------------------------------------------------------- compacting
-    def _contents(self, table: RouteTable, checkpoint: Callable[[], None]) -> Iterator[tuple[str, Content]]:
+    def _contents(
+        self, table: RouteTable, checkpoint: Callable[[], None], *, graphed: bool
+    ) -> Iterator[tuple[str, Content]]:
         catalog, _ = table.catalog.compacted()
         checkpoint()
         yield from catalog.arrays().items()
         yield "vectors", _segments(table).sealed_in_parts()
         checkpoint()
-        if self._wants_graph(len(table.index)):
+        if graphed:
 
             def build(path: Path) -> None:
                 # The file beside it has just been written: read from there, the rows need not fit in memory.
@@ -211,7 +249,10 @@ class TableFiles:
     def _built(self, vectors: Vectors, checkpoint: Callable[[], None]) -> HnswGraph:
         return HnswGraph.build(vectors, threads=usable_cores(), progress=lambda _done, _all: checkpoint())
 
-    def _wants_graph(self, rows: int) -> bool:
+    def _wants_graph(self, index: SegmentedIndex) -> bool:
+        return self._graph_pays(len(index)) and (index.graph is not None or not self.growing)
+
+    def _graph_pays(self, rows: int) -> bool:
         if rows < GRAPH_PAYS_FROM:
             return False
         if self._has_graphs is None:

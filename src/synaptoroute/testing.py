@@ -276,6 +276,28 @@ class IndexContract:
             np.testing.assert_allclose(told.together[at], np.log(np.exp((scores - 1) / TEMPERATURE).sum()), atol=1e-3)
             assert told.rows[at] == numbers[scores.argmax()]
 
+    def test_members_are_the_rows_of_each_owner_one_after_the_other(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Old and new ones, not removed ones; nothing for no owner; all again for one that is given twice."""
+        index = index.without(index.rows_of(5)[1:])
+        index = index.without(index.rows_of(6)).extended(rows.queries[:3], np.array([7, 6, 7], np.int32))
+        owners = np.array([[7, 5, -1], [6, _OWNERS + 9, 7]])
+        expected = [index.rows_of(int(owner)).tolist() if owner >= 0 else [] for owner in owners.flat]
+        found, places = index.members(owners)
+        assert found.tolist() == [row for its_rows in expected for row in its_rows]
+        assert places.tolist() == [place for place, its_rows in enumerate(expected) for _ in its_rows]
+        assert [len(part) for part in index.members(np.full((2, 1), -1))] == [0, 0]
+        assert [len(part) for part in index.members(np.empty((0, 4), np.int64))] == [0, 0]
+
+    def test_a_row_has_its_place_among_its_owners(self, index: BaseIndex, rows: _IndexRows) -> None:
+        """Counted from 0, whatever was removed before it or added since."""
+        index = index.without(index.rows_of(5)[:2]).extended(rows.queries[:2], np.array([7, 5], np.int32))
+        for owner in (5, 7, 8):
+            numbers = index.rows_of(owner)
+            places = index.positions(np.full((len(numbers), 1), owner), numbers[:, None])
+            assert places.ravel().tolist() == list(range(len(numbers)))
+        none = np.full((1, 2), -1)
+        assert index.positions(none, none).shape == (1, 2)
+
     def test_eight_threads_find_what_one_finds(self, index: BaseIndex, rows: _IndexRows) -> None:
         """Searches do not disturb each other."""
         expected = index.search(rows.queries, 3)

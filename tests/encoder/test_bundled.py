@@ -52,6 +52,17 @@ def test_a_text_has_the_same_bits_from_eight_threads(encoder: BundledEncoder, al
             np.testing.assert_array_equal(vectors, expected)
 
 
+def test_a_text_has_the_same_bits_when_the_calling_thread_works_alone(
+    encoder: BundledEncoder, alone: dict[str, np.ndarray]
+) -> None:
+    expected = [alone[text] for text in TEXTS]
+    np.testing.assert_array_equal(encoder.encode_in_thread(TEXTS), expected)
+    assert encoder.encode_in_thread([]).shape == (0, encoder.dim)
+    with ThreadPoolExecutor(4) as pool:
+        for vectors in pool.map(encoder.encode_in_thread, [TEXTS] * 16):
+            np.testing.assert_array_equal(vectors, expected)
+
+
 @pytest.mark.parametrize("profile", OptimizationProfile)
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_text_has_the_same_bits_at_any_profile_and_number_of_threads(

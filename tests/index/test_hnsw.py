@@ -11,9 +11,11 @@ import pytest
 from synaptoroute.errors import MissingExtraError, StorageCorruptError
 from synaptoroute.index import HnswGraph
 from synaptoroute.index.base import Vectors
+from tests.encoder import run_python
 from tests.index.test_exact import random_rows
 
-pytest.importorskip("usearch")
+if not HnswGraph.available():
+    pytest.skip("needs the extra hnsw", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,14 @@ def test_without_the_package_it_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'synaptoroute\[hnsw\]'"):
         HnswGraph.build(random_rows(1, 3))
+
+
+def test_onnxruntime_may_be_imported_after_it() -> None:
+    """It killed the process: a store with a graph was opened, and then the first query loaded the encoder."""
+    script = (
+        "import numpy, sys; from synaptoroute.index import HnswGraph; HnswGraph.build(numpy.eye(4, dtype='f4')); "
+        "assert 'onnxruntime' not in sys.modules; "
+        "from synaptoroute.encoder import BundledEncoder; print(BundledEncoder().encode(['hi']).shape)"
+    )
+    done = run_python(script)
+    assert (done.returncode, done.stdout) == (0, "(1, 384)\n"), done.stderr

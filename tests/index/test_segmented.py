@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from synaptoroute.index import Nearest, SegmentedIndex
 from synaptoroute.index.base import Owners, Rows, Vectors
@@ -58,7 +58,6 @@ class ChangingTable(RuleBasedStateMachine):
         self.index = sealed_index(vectors, owners, graph=graph)
         self.model = {owner: list(vectors[owners == owner]) for owner in range(OWNERS)}
         self.kept: list[tuple[SegmentedIndex, Nearest, int]] = []
-        self.compacting: SegmentedIndex | None = None
 
     @rule(owners=st.lists(st.integers(0, OWNERS - 1), max_size=4))
     def add(self, owners: list[int]) -> None:
@@ -89,25 +88,19 @@ class ChangingTable(RuleBasedStateMachine):
             changed = self.kept[0][0].extended(QUERIES, np.zeros(len(QUERIES), np.int32))
             assert (changed.search(QUERIES, 1).owners == 0).all()
 
-    @precondition(lambda self: self.compacting is None)
-    @rule()
-    def begin_compaction(self) -> None:
-        self.compacting = self.index
-
-    @precondition(lambda self: self.compacting is not None)
     @rule(graph=st.booleans())
-    def end_compaction(self, graph: bool) -> None:
-        older, self.compacting = self.compacting, None
-        assert older is not None
-        vectors, owners = older.sealed()
-        self.index = self.index.compacted(older, vectors, owners, EveryRow(vectors) if graph else None)
+    def compact(self, graph: bool) -> None:
+        vectors, owners = self.index.sealed()
+        self.index = SegmentedIndex(vectors, owners, EveryRow(vectors) if graph else None)
 
     @invariant()
     def it_answers_as_the_model(self) -> None:
         assert len(self.index) == sum(map(len, self.model.values()))
         assert self.index.present.tolist() == [owner for owner, vectors in self.model.items() if vectors]
         for owner, vectors in self.model.items():
-            held = self.index.vectors_of(self.index.rows_of(owner))
+            rows = self.index.rows_of(owner)
+            held = self.index.vectors_of(rows)
+            assert self.index.positions(np.full((1, len(rows)), owner), rows[None]).tolist() == [[*range(len(rows))]]
             np.testing.assert_array_equal(held, np.array(vectors, np.float32).reshape(-1, DIM))
         for allow in (None, np.arange(OWNERS) % 2 == 1):
             expected = self.expected(allow)
@@ -193,27 +186,30 @@ def test_row_numbers_stay_until_compaction() -> None:
     assert changed.extended(QUERIES, np.array([2, 2, 2], np.int32)).rows_of(2).tolist() == [43, 44, 45]
 
 
-def test_a_segment_may_be_a_memory_map_and_be_gathered_into_one(tmp_path: Path) -> None:
+def test_a_segment_may_be_a_memory_map_and_become_another(tmp_path: Path) -> None:
     vectors, owners = spread(1, 30, 3)
     np.save(tmp_path / "sealed.npy", vectors)
     mapped = SegmentedIndex(np.load(tmp_path / "sealed.npy", mmap_mode="r"), owners)
     newer = mapped.extended(QUERIES, np.array([1, 1, 40], np.int32)).without(mapped.rows_of(0))
-    out = np.lib.format.open_memmap(tmp_path / "next.npy", mode="w+", dtype=np.float32, shape=(len(newer), DIM))
-    gathered, its_owners = newer.sealed(out)
-    assert gathered is out
+    gathered, its_owners = newer.sealed()
     assert its_owners.tolist() == sorted([*owners[3:], 1, 1, 40])
-    same(SegmentedIndex(out, its_owners).search(QUERIES, 4), newer.search(QUERIES, 4))
+    same(SegmentedIndex(gathered, its_owners).search(QUERIES, 4), newer.search(QUERIES, 4))
 
 
-def test_compaction_wants_a_view_it_was_begun_on() -> None:
-    index = sealed_index(*spread(1, 10, 4))
-    newer = index.extended(QUERIES, np.zeros(3, np.int32))
-    with pytest.raises(ValueError, match="compact again"):
-        index.compacted(newer, *newer.sealed())
-    with pytest.raises(ValueError, match="compact again"):
-        newer.compacted(index, *newer.sealed())
-    with pytest.raises(ValueError, match="compact again"):
-        newer.compacted(sealed_index(*spread(1, 10, 4)), *index.sealed())
+def test_the_parts_of_a_new_segment_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = sealed_index(*spread(1, 30, 3)).extended(QUERIES, np.array([1, 0, 40], np.int32))
+    whole, _ = index.sealed()
+    monkeypatch.setattr("synaptoroute.index.segmented._ROWS_AT_ONCE", 7)
+    parts = list(index.sealed_in_parts())
+    assert {len(part) for part in parts[:-1]} == {7}
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_views_between_which_nothing_was_removed_share_what_is_derived() -> None:
+    index = sealed_index(*spread(1, 10, 4)).without(np.array([3]))
+    grown = index.extended(QUERIES, np.zeros(3, np.int32))
+    assert grown.without(np.array([40]))._live is grown._live is index._live
+    assert index.without(np.array([4]))._live is not index._live
 
 
 def test_a_segment_must_be_ordered_by_owner() -> None:

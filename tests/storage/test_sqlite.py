@@ -666,3 +666,14 @@ def test_a_sound_store_checks_out_and_a_closed_one_says_so(path: Path) -> None:
     store.close()
     with pytest.raises(StorageError, match="closed"):
         store.load(ENCODER)
+
+
+# --------------------------------------------------------------------------------------------------- files beside it
+def test_files_may_be_kept_beside_the_database_and_nowhere_for_one_in_memory(path: Path) -> None:
+    storage = SQLiteStorage(path)
+    assert storage.cache_folder == path.with_name("routes.db-index")
+    assert not storage.cache_folder.exists()
+    storage.close()
+    in_memory = SQLiteStorage(":memory:")
+    assert in_memory.cache_folder is None
+    in_memory.close()

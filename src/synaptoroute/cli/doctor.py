@@ -15,7 +15,9 @@ from synaptoroute.cli import output
 from synaptoroute.cli.routes import DB_VARIABLE, Json
 
 if TYPE_CHECKING:
+    from synaptoroute.index import ExactIndex, SegmentedIndex
     from synaptoroute.storage.sqlite import SQLiteStorage
+    from synaptoroute.table_files import TableFiles
 
 _PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pydantic", "scikit-learn")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -23,6 +25,8 @@ _CPUINFO = Path("/proc/cpuinfo")
 _INT8_FEATURES = {"flags": ("avx2", "avx512_vnni", "avx_vnni"), "Features": ("asimddp", "i8mm")}
 #: A unit vector's length may be off by this much: float32 rounding over some hundred dimensions.
 _LENGTH_TOLERANCE = 1e-4
+#: A sound graph finds 99 % and more of the nearest utterances.
+_LEAST_RECALL = 0.97
 
 
 class Status(StrEnum):
@@ -159,7 +163,7 @@ def _store(db: Path) -> Iterator[Check]:
             yield Check(name="store", seen=seen, status=Status.BROKEN, advice="restore a backup")
         else:
             yield Check(name="store", seen=f"{db} passes SQLite's integrity check")
-        yield _content(storage)
+        yield from _content(storage)
     except EncoderMismatchError as exc:
         yield Check(name="store encoder", seen=str(exc), status=Status.WARNING)
     except SynaptoRouteError as exc:
@@ -168,13 +172,56 @@ def _store(db: Path) -> Iterator[Check]:
         storage.close()
 
 
-def _content(storage: "SQLiteStorage") -> Check:
-    """Reads all of it, and so checks every vector's length and checksum."""
+def _content(storage: "SQLiteStorage") -> Iterator[Check]:
+    """Reads all of it, and so checks every vector's length and checksum; then the cache that a large table has."""
     from synaptoroute.encoder.bundled import BundledEncoder
     from synaptoroute.storage.base import EncoderIdentity
+    from synaptoroute.table import SEGMENTED_FROM
+    from synaptoroute.table_files import TableFiles
 
     encoder = BundledEncoder()
     identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
-    stored = storage.load(identity)
-    seen = f"{len(stored.routes):,} routes, {len(stored.vectors):,} utterances, revision {stored.revision}"
-    return Check(name="store content", seen=f"{seen}, vectors of {encoder.name}")
+    routes = utterances = 0
+    with storage.read(identity) as stream:
+        revision = stream.state.revision
+        for some, vectors in stream.batches:
+            routes, utterances = routes + len(some), utterances + len(vectors)
+    seen = f"{routes:,} routes, {utterances:,} utterances, revision {revision}"
+    yield Check(name="store content", seen=f"{seen}, vectors of {encoder.name}")
+    if utterances > SEGMENTED_FROM and storage.cache_folder is not None:
+        yield from _cache(TableFiles(storage, identity, encoder.encode), storage.cache_folder)
+
+
+def _cache(files: "TableFiles", folder: Path) -> Iterator[Check]:
+    """The files beside a store with a large table, and whether search by them finds what it should."""
+    generation = files.newest()
+    if generation is not None and generation.verify():
+        yield Check(name="cache", seen=f"{generation.path} is sound")
+        yield _search(files.open().index, folder)
+    elif any(folder.glob("gen-*.corrupt-*")):
+        yield Check(name="cache", seen=f"{folder} is damaged", status=Status.WARNING, advice=_delete(folder))
+    else:
+        yield Check(name="cache", seen=f"none in {folder} yet; the next router to open the store makes one")
+
+
+def _search(index: "ExactIndex | SegmentedIndex", folder: Path) -> Check:
+    from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
+
+    seen = f"{len(index):,} utterances"
+    if isinstance(index, SegmentedIndex) and index.graph is not None:
+        recall = index.recall()
+        seen = f"{seen} by a graph, which finds {recall:.1%} of the nearest"
+        if recall < _LEAST_RECALL:
+            return Check(name="search", seen=seen, status=Status.WARNING, advice=_delete(folder))
+        return Check(name="search", seen=seen)
+    seen = f"{seen}, all of which are compared with each query"
+    if len(index) < GRAPH_PAYS_FROM:
+        return Check(name="search", seen=seen)
+    if HnswGraph.available():
+        return Check(name="search", seen=f"{seen}; a router builds a graph in the background when it is asked")
+    advice = "for faster answers pip install 'synaptoroute[hnsw]'"
+    return Check(name="search", seen=seen, status=Status.WARNING, advice=advice)
+
+
+def _delete(folder: Path) -> str:
+    return f"delete the folder {folder}, it will be built again"

@@ -1,7 +1,8 @@
 """``synaptoroute routes``: look at and change the routes of a store."""
 
 import sys
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,7 @@ DEFAULT_DB = Path("routes.db")
 Db = Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, help=DB_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Format = Annotated[
-    Literal["json", "yaml", "csv"] | None,
+    Literal["json", "yaml", "csv", "jsonl"] | None,
     typer.Option("--format", help="The file's format; by its extension unless given."),
 ]
 Conflict = Literal["error", "skip", "replace", "merge"]
@@ -167,32 +168,40 @@ def remove_route(
 
 @app.command("import")
 def import_routes(
-    file: Annotated[str, typer.Argument(help="A JSON, YAML or CSV file, or - for stdin (with --format).")],
+    file: Annotated[
+        str,
+        typer.Argument(help="A JSON, YAML, CSV or, for many routes, JSON Lines file; or - for stdin (with --format)."),
+    ],
     *,
     on_conflict: Annotated[
         Conflict,
         typer.Option(
-            help="When a route of that name is there: fail, keep the stored one, replace it by the file's, "
-            "or add the file's utterances to it."
+            help="When another route of that name is there: fail, keep the stored one, replace it by the file's, "
+            "or add the file's utterances to it. A route that is there just so is left alone."
         ),
     ] = "error",
     file_format: Format = None,
     db: Db = DEFAULT_DB,
 ) -> None:
-    """Import routes from a file, all of them or none. The store is created if it is missing."""
-    from synaptoroute.route_files import read_routes
+    """Import routes from a file. The store is created if it is missing.
 
-    incoming = read_routes(sys.stdin.buffer if file == "-" else file, file_format)
+    Nothing is changed unless the whole file is valid. Then its routes are stored a thousand at a time: an import that
+    is cut off keeps what it had stored, and continues from there when it is repeated.
+    """
+    incoming = _rereadable(file, file_format)
+    if not db.exists():
+        # A file that is not valid shall not leave an empty store behind.
+        with output.progress("checking"):
+            deque(incoming(), maxlen=0)
     with opened(db, create=True) as router:
-        stored = {route.name: route for route in router.routes}
-        wanted = [_resolved(stored.get(route.name), route, on_conflict) for route in incoming]
-        new = sum(route.name not in stored for route in wanted)
+        with output.progress("checking"):
+            counts = _counts(_resolutions(router, incoming(), on_conflict))
+        wanted = (route for _, route in _resolutions(router, incoming(), on_conflict))
         with output.progress("encoding") as advance:
-            router.put_routes(wanted, progress=advance)
-        changed = sum(stored[route.name] != router.get_route(route.name) for route in wanted if route.name in stored)
+            router.load_routes(wanted, progress=lambda done: advance(done, counts["to encode"]))
         output.note(
-            f"imported {file}: {_counted(new, 'route')} added, {changed} changed, "
-            f"{len(incoming) - new - changed} left as they were; revision {router.revision}"
+            f"imported {file}: {_counted(counts['added'], 'route')} added, {counts['changed']:,} changed, "
+            f"{counts['same']:,} left as they were; revision {router.revision}"
         )
 
 
@@ -214,11 +223,46 @@ def export_routes(
         output.note(f"exported {_counted(len(routes), 'route')} to {file}")
 
 
+def _rereadable(file: str, file_format: Format) -> "Callable[[], Iterable[Route]]":
+    """Gives the file's routes whenever called. They are read and kept now if they can be read only once."""
+    from synaptoroute.route_files import iter_routes, read_routes
+
+    if file != "-" and Path(file).is_file():
+        return lambda: iter_routes(file, file_format)
+    routes = read_routes(sys.stdin.buffer if file == "-" else file, file_format)
+    return lambda: routes
+
+
+def _resolutions(
+    router: "AdaptiveRouter", incoming: "Iterable[Route]", on_conflict: Conflict
+) -> "Iterator[tuple[Route | None, Route]]":
+    """Each incoming route as it is in the store, if it is, and as it shall be."""
+    for route in incoming:
+        stored = router.get_route(route.name) if route.name in router else None
+        yield stored, _resolved(stored, route, on_conflict)
+
+
+def _counts(resolutions: "Iterable[tuple[Route | None, Route]]") -> Counter[str]:
+    """How many routes will be added, changed and left the same, and how many utterances there are to encode."""
+    counts = Counter[str]()
+    for stored, route in resolutions:
+        had, shall = set(stored.utterances if stored else ()), set(route.utterances)
+        counts["to encode"] += len(shall - had)
+        if stored is None:
+            counts["added"] += 1
+        elif had == shall and stored.replaced(utterances=route.utterances) == route:
+            # The order of utterances means nothing; the stored one stays.
+            counts["same"] += 1
+        else:
+            counts["changed"] += 1
+    return counts
+
+
 def _resolved(stored: "Route | None", route: "Route", on_conflict: Conflict) -> "Route":
     """The route as it shall be in the store."""
     from synaptoroute.errors import RouteExistsError
 
-    if stored is None or on_conflict == "replace":
+    if stored is None or stored == route or on_conflict == "replace":
         return route
     if on_conflict == "error":
         raise RouteExistsError(

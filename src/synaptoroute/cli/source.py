@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RoutesFile = Annotated[
     Path | None,
-    typer.Option("--routes", help="Take the routes from this JSON, YAML or CSV file, not from a store."),
+    typer.Option("--routes", help="Take the routes from this JSON, JSON Lines, YAML or CSV file, not from a store."),
 ]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
-from synaptoroute.decision.kernel import Kernel, train_kernel
+from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -287,7 +287,7 @@ class _Fold:
         if not effort.reads_ngrams:
             answers = self._answers(plain)
             return answers, answers
-        kernel = train_kernel(examples.vectors, examples.columns, examples.routes)
+        kernel = train_kernel(examples.vectors, examples.columns, examples.routes, landmarks=TRIED)
         return self._answers(plain), self._answers(replace(plain, kernel=kernel))
 
     def _answers(self, model: DecisionModel) -> tuple[Floats, Kinds]:

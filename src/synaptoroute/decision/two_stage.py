@@ -43,7 +43,7 @@ class Proposing(Protocol):
         """Owners that have rows."""
         ...
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> Proposals:
+    def search(self, queries: Vectors, k: int, allow: Mask | None = None, *, exact: bool = False) -> Proposals:
         """The nearest owners of each query."""
         ...
 
@@ -68,6 +68,16 @@ class Proposals(Protocol):
         """(queries, k); -1 for none."""
         ...
 
+    @property
+    def scores(self) -> Vectors:
+        """Of the nearest row of each."""
+        ...
+
+    @property
+    def rows(self) -> Rows:
+        """That row."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoStage:
@@ -90,7 +100,9 @@ class TwoStage:
     gate: Floats
     standard: Floats
 
-    def rank(self, index: Proposing, vectors: Vectors, k: int, allow: Mask | None = None) -> Ranking:
+    def rank(
+        self, index: Proposing, vectors: Vectors, k: int, allow: Mask | None = None, *, exact: bool = False
+    ) -> Ranking:
         """The k best routes of each query.
 
         Args:
@@ -98,28 +110,45 @@ class TwoStage:
             vectors: Unit rows (n, dim).
             k: At least 1; at most ``CANDIDATES`` are ranked this way, and more come in the order of their nearest.
             allow: Owners that may be returned; None allows all.
+            exact: Compare with every row even where the index would approximate.
         """
         parts = [
-            self._rank(index, vectors[start : start + AT_ONCE], k, allow) for start in range(0, len(vectors), AT_ONCE)
+            self._rank(index, vectors[start : start + AT_ONCE], k, allow, exact=exact)
+            for start in range(0, len(vectors), AT_ONCE)
         ]
         return Ranking(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in Ranking.__dataclass_fields__)
         )
 
-    def _rank(self, index: Proposing, vectors: Vectors, k: int, allow: Mask | None) -> Ranking:
-        owners = index.search(vectors, max(k, CANDIDATES), allow).owners.astype(np.int64)
+    def _rank(self, index: Proposing, vectors: Vectors, k: int, allow: Mask | None, *, exact: bool) -> Ranking:
+        nearest = index.search(vectors, max(k, CANDIDATES), allow, exact=exact)
+        owners = nearest.owners[:, :CANDIDATES].astype(np.int64)
         asked = _ask(index, vectors, owners, self.precision)
         order, log_probabilities, inputs = _ordered(asked, self.weights)
         confidence = self._confidence(inputs)[:, None]
-        others = np.minimum(confidence * np.exp(log_probabilities - log_probabilities[:, :1]), 1 - confidence)
+        # Where no route may be returned, not even the first has a probability.
+        behind = log_probabilities - np.maximum(log_probabilities[:, :1], -1e9)
+        others = np.minimum(confidence * np.exp(behind), 1 - confidence)
         confidences = np.concatenate([confidence, others[:, 1:]], axis=1)
         found = np.take_along_axis(owners, order, axis=1)
         there = found >= 0
+        # Only these share the probability, so that asking for more routes does not change what is said of the first.
+        rest = slice(CANDIDATES, k)
         return Ranking(
-            found[:, :k],
-            np.where(there, np.take_along_axis(asked.first, order, axis=1), -np.inf)[:, :k].astype(np.float64),
-            np.take_along_axis(asked.rows, order, axis=1)[:, :k],
-            np.minimum.accumulate(np.where(there, confidences, 0.0), axis=1)[:, :k],
+            np.hstack([found[:, :k], nearest.owners[:, rest]]).astype(np.int64),
+            np.hstack(
+                [
+                    np.where(there, np.take_along_axis(asked.first, order, axis=1), -np.inf)[:, :k],
+                    nearest.scores[:, rest],
+                ]
+            ).astype(np.float64),
+            np.hstack([np.take_along_axis(asked.rows, order, axis=1)[:, :k], nearest.rows[:, rest]]),
+            np.hstack(
+                [
+                    np.minimum.accumulate(np.where(there, confidences, 0.0), axis=1)[:, :k],
+                    np.zeros_like(nearest.scores[:, rest], np.float64),
+                ]
+            ),
         )
 
     def _confidence(self, inputs: Floats) -> Floats:

@@ -148,6 +148,10 @@ class BaseIndex(Protocol):
         """
         ...
 
+    def positions(self, owners: Rows, rows: Rows) -> Rows:
+        """The place of each row among its owner's rows, from 0; any number where the owner is -1. Same shapes."""
+        ...
+
     def rows_of(self, owner: int) -> Rows:
         """The owner's rows, ascending, which is the order they were added in; empty if it has none."""
         ...

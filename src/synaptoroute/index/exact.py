@@ -91,6 +91,10 @@ class ExactIndex:
         flat = owners.ravel()
         return spread(np.searchsorted(self._owners, flat), np.searchsorted(self._owners, flat, side="right"))
 
+    def positions(self, owners: Rows, rows: Rows) -> Rows:
+        """See ``BaseIndex.positions``."""
+        return rows - np.searchsorted(self._owners, owners)
+
     def rows_of(self, owner: int) -> Rows:
         """See ``BaseIndex.rows_of``."""
         return np.arange(*np.searchsorted(self._owners, [owner, owner + 1]))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -160,11 +164,22 @@ def _missed(native: Index, vectors: Vectors) -> Rows:
 
 
 def _index() -> type[Index]:
-    # The process dies if onnxruntime 1.31 is first imported after usearch 2.26; the other way round both work.
-    import onnxruntime  # noqa: F401
-
+    _load_cxx_library()
     try:
         from usearch.index import Index
     except ImportError as exc:
         raise MissingExtraError("HnswGraph", "hnsw") from exc
     return Index
+
+
+@functools.cache
+def _load_cxx_library() -> None:
+    """Have the system's C++ library used by all.
+
+    The wheel of usearch 2.26 has a copy of libstdc++ inside and exports all of it. What uses the system's library and
+    is loaded later gets parts of both: importing onnxruntime 1.31 after usearch took one facet of a locale for another
+    and killed the process. With the system's library first in the global scope, both orders work.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)

@@ -53,17 +53,21 @@ class SegmentedIndex:
 
     def __init__(self, vectors: Vectors, owners: Owners, graph: Graph | None = None) -> None:
         self._sealed = _Sealed(np.asarray(vectors), np.asarray(owners), graph)
-        self._dead = np.zeros(len(owners), bool)
+        self._live = _Live(self._sealed, np.zeros(len(owners), bool))
         self._tail = _Tail.empty(self.dim)
 
-    def _with(self, sealed: _Sealed, dead: Mask, tail: _Tail) -> Self:
+    def _with(self, live: _Live, tail: _Tail) -> Self:
         changed = object.__new__(type(self))
-        changed._sealed, changed._dead, changed._tail = sealed, dead, tail
+        changed._sealed, changed._live, changed._tail = self._sealed, live, tail
         return changed
+
+    @property
+    def _dead(self) -> Mask:
+        return self._live.dead
 
     # ------------------------------------------------------------------------------------------------- content
     def __len__(self) -> int:
-        return len(self._dead) - self._dead_rows + len(self._tail.order)
+        return len(self._dead) - self._live.dead_rows + len(self._tail.order)
 
     @property
     def dim(self) -> int:
@@ -78,7 +82,7 @@ class SegmentedIndex:
     @cached_property
     def present(self) -> Owners:
         """See ``BaseIndex.present``."""
-        sealed = np.flatnonzero(self._counts).astype(np.int32)
+        sealed = np.flatnonzero(self._live.counts).astype(np.int32)
         return np.union1d(sealed, self._tail.ordered_owners) if len(self._tail.order) else sealed
 
     def rows_of(self, owner: int) -> Rows:
@@ -87,6 +91,16 @@ class SegmentedIndex:
         rows = np.arange(start, end)
         added = np.flatnonzero(self._tail.owners == owner) + len(self._dead)
         return np.concatenate([rows[~self._dead[start:end]], added])
+
+    def positions(self, owners: Rows, rows: Rows) -> Rows:
+        """See ``BaseIndex.positions``."""
+        starts, _ = self._sealed.ranges(owners)
+        positions = rows - starts
+        # Counting is only needed where an owner's rows are not one range without gaps.
+        changed = (rows >= len(self._dead)) | (np.isin(owners, self._live.owners_with_dead) & (rows >= 0))
+        for place in zip(*np.nonzero(changed), strict=True):
+            positions[place] = self.rows_of(int(owners[place])).searchsorted(rows[place])
+        return positions
 
     def vectors_of(self, rows: Rows) -> Vectors:
         """See ``BaseIndex.vectors_of``."""
@@ -101,21 +115,23 @@ class SegmentedIndex:
     # ------------------------------------------------------------------------------------------------- changing
     def extended(self, vectors: Vectors, owners: Owners) -> Self:
         """See ``BaseIndex.extended``. Rows that are there keep their numbers."""
-        return self._with(self._sealed, self._dead, self._tail.extended(vectors, owners))
+        return self._with(self._live, self._tail.extended(vectors, owners))
 
     def without(self, rows: Rows) -> Self:
         """See ``BaseIndex.without``. Rows that stay keep their numbers."""
-        dead, owners = self._dead.copy(), self._tail.owners.copy()
-        dead[rows[rows < len(dead)]] = True
-        owners[rows[rows >= len(dead)] - len(dead)] = -1
-        return self._with(self._sealed, dead, _Tail(self._tail.buffer, owners))
+        owners, added = self._tail.owners.copy(), rows >= len(self._dead)
+        owners[rows[added] - len(self._dead)] = -1
+        return self._with(self._live.without(rows[~added]), _Tail(self._tail.buffer, owners))
 
     # ----------------------------------------------------------------------------------------------- compaction
     @property
     def needs_compaction(self) -> bool:
         """Whether so much was added (4,096 rows and 2 %) or removed (20 %) that queries notice."""
         sealed = len(self._dead)
-        return len(self._tail.owners) > max(_TAIL_ROWS, _TAIL_SHARE * sealed) or self._dead_rows > _DEAD_SHARE * sealed
+        return (
+            len(self._tail.owners) > max(_TAIL_ROWS, _TAIL_SHARE * sealed)
+            or self._live.dead_rows > _DEAD_SHARE * sealed
+        )
 
     def sealed(self) -> tuple[Vectors, Owners]:
         """All rows as those of a new sealed segment: vectors (len(self), dim) and owners, ordered by owner."""
@@ -190,8 +206,8 @@ class SegmentedIndex:
     def _within(self, allow: Mask | None) -> tuple[int, int]:
         """How many owners, and how many rows of them, are sealed, live and allowed."""
         if allow is None:
-            return self._all
-        counts = self._counts[: len(allow)][allow[: len(self._counts)]]
+            return self._live.all
+        counts = self._live.counts[: len(allow)][allow[: len(self._live.counts)]]
         return int(np.count_nonzero(counts)), int(counts.sum())
 
     def _rows_allowed(self, allow: Mask) -> Rows:
@@ -233,20 +249,6 @@ class SegmentedIndex:
         return 1 - float(missed.mean()) if len(rows) else 1.0
 
     # -------------------------------------------------------------------------------------------------- internal
-    @cached_property
-    def _dead_rows(self) -> int:
-        return int(np.count_nonzero(self._dead))
-
-    @cached_property
-    def _counts(self) -> Rows:
-        """Live sealed rows of each owner, up to the highest."""
-        sealed = self._sealed
-        return np.diff(sealed.bounds) - np.bincount(sealed.owners[self._dead], minlength=len(sealed.bounds) - 1)
-
-    @cached_property
-    def _all(self) -> tuple[int, int]:
-        return int(np.count_nonzero(self._counts)), len(self._dead) - self._dead_rows
-
     @cached_property
     def _live_by_owner(self) -> Rows:
         """All rows, ordered by owner, then row."""
@@ -294,6 +296,47 @@ class _Sealed:
         last = len(self.bounds) - 1
         owners = np.where((owners < 0) | (owners > last), last, owners)
         return self.bounds[owners], self.bounds[np.minimum(owners + 1, last)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Live:
+    """Which sealed rows are left; shared by views between which none was removed, with what was derived from it.
+
+    Attributes:
+        dead: True for a removed row.
+    """
+
+    sealed: _Sealed
+    dead: Mask
+
+    def without(self, rows: Rows) -> Self:
+        """When these rows are removed too."""
+        if not len(rows):
+            return self
+        dead = self.dead.copy()
+        dead[rows] = True
+        return type(self)(self.sealed, dead)
+
+    @cached_property
+    def dead_rows(self) -> int:
+        """How many were removed."""
+        return int(np.count_nonzero(self.dead))
+
+    @cached_property
+    def owners_with_dead(self) -> Owners:
+        """Owners of removed rows, ascending."""
+        return np.unique(self.sealed.owners[self.dead]) if self.dead_rows else np.empty(0, np.int32)
+
+    @cached_property
+    def counts(self) -> Rows:
+        """Rows left of each owner, up to the highest."""
+        bounds = self.sealed.bounds
+        return np.diff(bounds) - np.bincount(self.sealed.owners[self.dead], minlength=len(bounds) - 1)
+
+    @cached_property
+    def all(self) -> tuple[int, int]:
+        """How many owners have rows left, and how many rows are left."""
+        return int(np.count_nonzero(self.counts)), len(self.dead) - self.dead_rows
 
 
 class _Buffer:

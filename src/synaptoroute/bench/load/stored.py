@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from synaptoroute.bench.datasets import Dataset, few_shot
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.models import Route
+from synaptoroute.profile import OptimizationProfile
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.storage.sqlite import SQLiteStorage
 
@@ -39,9 +40,9 @@ class Stored:
         """A router over it as it comes, with all it needs already loaded."""
         return _warm(AdaptiveRouter(self.encoder, SQLiteStorage(self.path)))
 
-    def open_uncached(self) -> AdaptiveRouter:
+    def open_uncached(self, profile: OptimizationProfile = OptimizationProfile.BALANCED) -> AdaptiveRouter:
         """The same, but it does all the work for every query."""
-        return _warm(AdaptiveRouter(self.encoder, SQLiteStorage(self.path), cache_bytes=0))
+        return _warm(AdaptiveRouter(self.encoder, SQLiteStorage(self.path), profile=profile, cache_bytes=0))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from synaptoroute.bench.load.pressure import Overload, Watched, novel_routes
 from synaptoroute.bench.load.stored import Stored
 from synaptoroute.bench.load.timing import Steps
 from synaptoroute.encoder.base import BaseEncoder
+from synaptoroute.profile import OptimizationProfile
 from synaptoroute.router import AdaptiveRouter
 
 COROUTINES = (1, 4, 16, 64, 256)
@@ -55,7 +56,7 @@ def measure(
 async def _measured(
     subject: Stored, rounds: int, adding: int, burst_s: float, step: Steps
 ) -> list[ThroughputRow | EventLoopRow | OverloadRow]:
-    async with subject.open_uncached() as router:
+    async with subject.open_uncached(OptimizationProfile.THROUGHPUT) as router:
         routed = await _throughput(router, subject.encoder, subject.queries, _LOADS, rounds, step, repeated=False)
         quiet, busy = Watched(0), Watched(adding)
         overload = Overload()

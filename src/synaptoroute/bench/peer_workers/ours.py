@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import synaptoroute
-from synaptoroute import AdaptiveRouter, Route
+from synaptoroute import AdaptiveRouter, OptimizationProfile, Route
 from synaptoroute.encoder import BaseEncoder, BundledEncoder
 from synaptoroute.storage import SQLiteStorage
 
@@ -37,7 +37,10 @@ class System:
 
     def load(self) -> None:
         """Open the file."""
-        self._router = AdaptiveRouter(self._encoder, SQLiteStorage(self._file))
+        # With vectors at hand there is nothing to wait for, which THROUGHPUT does for encoders that gain from batches.
+        given = isinstance(self._encoder, _Given)
+        profile = OptimizationProfile.BALANCED if given else OptimizationProfile.THROUGHPUT
+        self._router = AdaptiveRouter(self._encoder, SQLiteStorage(self._file), profile=profile)
 
     def settle(self) -> None:
         """Wait for the learned head."""
