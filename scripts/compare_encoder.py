@@ -33,7 +33,8 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from build_encoder import read_source, write_fp32
-from synaptoroute.encoder.bundled import BundledEncoder, usable_cores
+from synaptoroute.encoder.bundled import BundledEncoder
+from synaptoroute.profile import usable_cores
 
 Vectors = NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Vectors]

@@ -387,19 +387,40 @@ def test_a_deadline_that_is_no_time_from_now_is_refused(deadline_s: float) -> No
         router.route("a", deadline_s=deadline_s)
 
 
+class GatedEncoder(SeededEncoder):
+    """Waits at a gate; says how many calls have got there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.arrived = 0
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.arrived += 1
+        assert self.go_on.wait(30)
+        return super().encode(texts)
+
+
 async def test_a_deadline_that_passes_is_told_and_the_text_is_never_encoded() -> None:
-    encoder = SlowEncoder(0)
+    encoder = GatedEncoder()
     with AdaptiveRouter(encoder, cache_bytes=0) as router:
         router.add_routes([route("a"), route("b")])
-        router.wait_until_fitted()
-        encoder.text_s, before = 0.05, encoder.encoded
-        busy = [asyncio.create_task(router.aquery(f"a {number}")) for number in range(40)]
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(router.wait_until_fitted)
+        encoder.go_on.clear()
+        before, encoder.arrived = encoder.encoded, 0
+        busy = []
+        for number in range(2):
+            busy.append(asyncio.create_task(router.aquery(f"a {number}")))
+            while encoder.arrived <= number:  # noqa: ASYNC110 - it is another thread that arrives
+                await asyncio.sleep(0.001)
+        # Now both workers are at the gate.
         with pytest.raises(DeadlineExceededError):
             await router.aquery("b too late", deadline_s=0.05)
-        encoder.text_s = 0
+        encoder.go_on.set()
         await asyncio.gather(*busy)
-        assert encoder.encoded == before + 40
+        assert (await router.aquery("b in time", deadline_s=30)).matches[0].name == "b"
+        assert encoder.encoded == before + 3
         assert router.health().expired == 1
 
 

@@ -317,7 +317,10 @@ class AdaptiveRouter:
         check_queries(queries, labels)
         names = check_labels(labels, self._table)
         self.wait_until_fitted()
-        return evaluated(queries, names, self.route_many(queries))
+        texts = [clean_query(query) for query in queries]
+        # Beside the queue: thousands of queries at once would be turned away while others wait.
+        vectors, (top_k, limits, _, _) = self._encode(texts), self._plain_key
+        return evaluated(queries, names, self._table.decide(texts, vectors, top_k=top_k, limits=limits))
 
     def _publish(self, learned: Learned | None) -> None:
         with self._changing:

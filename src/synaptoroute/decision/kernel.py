@@ -12,7 +12,7 @@ Vectors = NDArray[np.float32]
 Owners = NDArray[np.int32]
 Real = TypeVar("Real", np.float32, np.float64)
 
-#: Points that stand for all utterances, so many as are enough to see whether a kernel pays, and rounds of moving them to
+#: Points that stand for all utterances; as many as show whether a kernel pays; and rounds of moving them to
 #: where the utterances are. Twice the points gained 0.15 points on three parts of Banking77's train set.
 LANDMARKS, TRIED, ROUNDS = 4_096, 2_048, 3
 #: Kernel exp((cosine - 1) / WIDTH) and ridge penalty; 0.15 to 0.3 and 0.1 to 0.3 did alike on HWU64 and on parts of the
