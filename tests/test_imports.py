@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("batching", "table", "evaluation"),
     ("encoder", "index", "storage", "catalog", "sync", "rerank", "language"),
     ("decision",),
-    ("models", "profile", "caching", "cache_files"),
+    ("models", "profile", "caching", "cache_files", "blas"),
     ("errors", "forking"),
 )
 

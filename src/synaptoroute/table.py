@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.blas import one_blas_thread
 from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.calibration import Calibration, calibrate
@@ -385,7 +386,8 @@ class RouteTable:
         if not texts:
             return []
         # No more than there are: room is made for as many as are asked for.
-        ranking = self.rank(texts, vectors, max(min(top_k, len(self)), 2), self._mask(allow), exact=exact)
+        with one_blas_thread():
+            ranking = self.rank(texts, vectors, max(min(top_k, len(self)), 2), self._mask(allow), exact=exact)
         positions = self.index.positions(ranking.owners[:, :top_k], ranking.rows[:, :top_k])
         # Lists of Python numbers: taking them out of arrays one by one costs more than deciding.
         rows = zip(

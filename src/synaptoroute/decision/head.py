@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,22 +25,6 @@ STEPS = 25
 
 def no_checkpoint() -> None:
     """Never ends anything."""
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Train inside this.
-
-    L-BFGS does thousands of small vector operations; several BLAS threads wait for each other on a busy machine
-    (measured: 13 s instead of 0.9 for 16 routes), and the other cores have queries to answer.
-    """
-    # SciPy brings a BLAS of its own, which must be loaded to be limited.
-    import scipy.optimize
-    import scipy.sparse  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.blas import one_blas_thread
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
-from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
+from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Owners, Rows, Texts, Vectors, in_parallel
 
 FOLDS = 5

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.blas import one_blas_thread
 from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
-from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, one_blas_thread, train_head
+from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
 
 T = TypeVar("T")
