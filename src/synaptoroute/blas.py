@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,15 +29,26 @@ class _Limit:
             self._inside += 1
             if self._inside == 1:
                 self._former = [library.get_num_threads() for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
+                self._set([1] * len(self._libraries))
 
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                for library, number in zip(self._libraries, self._former, strict=True):
-                    library.set_num_threads(number)
+                self._set(self._former)
+
+    def _set(self, numbers: Sequence[int]) -> None:
+        for library, number in zip(self._libraries, numbers, strict=True):
+            # threadpoolctl 3.8 lets only the thread that set the number first set it again; here whoever holds the
+            # lock may set it.
+            release = getattr(library, "clear_controlling_thread", _nothing)
+            release(force=True)
+            library.set_num_threads(number)
+            release(force=True)
+
+
+def _nothing(**_: bool) -> None:
+    """What older versions of threadpoolctl need."""
 
 
 _limit: PerProcess[_Limit] = PerProcess()
