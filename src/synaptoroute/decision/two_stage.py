@@ -29,7 +29,7 @@ ASKED, SPREAD_OVER, AT_ONCE = 2_048, 4_096, 64
 #: Share of the spread that is taken as equal in all directions; 0.3 to 0.6 did alike on HWU64, Banking77, CLINC150.
 SHRINKAGE = 0.5
 #: Weights of (nearest, soft nearest, centre) before any evidence, and how firmly they hold, in queries.
-PRIOR, STRENGTH = np.array([5.0, 5.0, 30.0]), 0.01
+PRIOR, STRENGTH = np.array([5.0, 5.0, 60.0]), 0.001
 #: Share of queries assumed to be out of scope, and of those, of such as are near the routes' matters.
 OUT_OF_SCOPE, NEAR = 0.2, 0.6
 _SEED = 0
@@ -244,7 +244,8 @@ def _ask(index: Proposing, vectors: Vectors, owners: Rows, precision: Vectors, l
     towards = middles @ precision
     at = pairs[starts]
     scores = np.einsum("ij,ij->i", towards, vectors[at // owners.shape[1]] - middles / 2)
-    centre.flat[at] = scores / np.trace(precision)
+    # In units of the average direction, so that it is of the size of a cosine.
+    centre.flat[at] = scores * (precision.shape[0] / np.trace(precision))
     return _Asked(first, soft, centre, found.rows)
 
 

@@ -22,7 +22,7 @@ class System:
 
     saves = True
     version = synaptoroute.__version__
-    settings = "defaults; routes and vectors durable in a SQLite file"
+    settings = "THROUGHPUT profile; routes and vectors durable in a SQLite file"
 
     def __init__(self, encode: Callable[[Sequence[str]], Vectors], folder: Path, *, vectors: bool) -> None:
         self._encoder: BaseEncoder = _Given(encode) if vectors else BundledEncoder()
