@@ -150,7 +150,7 @@ class Bounded(AdaptiveRouter):
 
 async def test_what_is_refused_in_an_overload_is_counted_and_timed(encoder: BundledEncoder) -> None:
     overload = Overload()
-    async with Bounded(encoder) as router:
+    async with Bounded(encoder, cache_bytes=0) as router:
         router.add_route(Route(name="weather", utterances=["will it rain"]))
         await overload.burst(router, [item.text for item in TINY.validation] * 20, 0.5)
     row = overload.row()
