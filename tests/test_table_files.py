@@ -546,5 +546,6 @@ def test_a_process_killed_while_it_compacts_loses_nothing(path: Path, rounds: in
             assert router.storage.check() == []  # type: ignore[attr-defined] # SQLiteStorage
             router.wait_until_fitted()
             holds(router, {each.name: route(each.name).utterances for each in router.routes})
-        assert not any(name.endswith(".tmp") or "corrupt" in name for name in generations(path))
+        # What was being written when it was killed may lie there until something is written again.
+        assert not any("corrupt" in name for name in generations(path))
     assert seen
