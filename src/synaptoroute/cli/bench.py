@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.bench.sources import DATA_VARIABLE
-from synaptoroute.cli import bench_load, bench_peers, output
+from synaptoroute.cli import bench_load, bench_peers, measuring, output
+from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
@@ -18,10 +18,7 @@ app.command("peers")(bench_peers.peers)
 @app.command("accuracy")
 def accuracy(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", envvar=DATA_VARIABLE, help="Folder with the data sets; missing files are downloaded."),
-    ] = None,
+    data: Data = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation or snips; "
@@ -52,13 +49,11 @@ def accuracy(
     """
     from synaptoroute.bench import accuracy as bench
     from synaptoroute.bench import datasets
-    from synaptoroute.bench.manifest import write_manifest
     from synaptoroute.bench.sources import data_folder
-    from synaptoroute.bench.tables import provenance, tables
+    from synaptoroute.bench.tables import tables
 
     names = dataset or list(datasets.NAMES)
-    if unknown := [name for name in names if name not in datasets.NAMES]:
-        raise typer.BadParameter(f"no data set {unknown[0]!r}; there are {', '.join(datasets.NAMES)}")
+    measuring.require_known(names, datasets.NAMES, "data set")
     counts = [_shots(text) for text in shots or ["full"]]
     folder = data_folder(data)
     loaded = [datasets.load(name, data=folder) for name in names]
@@ -66,7 +61,7 @@ def accuracy(
     draws = range(seeds)
     command = _command(names, counts, seeds, encoder, limit, tuned=tuned)
     with output.progress("measuring") as progress:
-        for manifest in bench.measure(
+        manifests = bench.measure(
             loaded,
             shots=counts,
             seeds=draws,
@@ -75,19 +70,9 @@ def accuracy(
             command=command,
             limit=limit,
             progress=progress,
-        ):
-            if to is not None:
-                write_manifest(manifest, to)
-    if to is not None:
-        output.note(f"wrote {to}")
-    if as_json:
-        output.print_json(manifest.model_dump(mode="json"))
-        return
-    for table in tables([manifest]):
-        output.print_text(table.title)
-        output.print_table(table.columns, table.rows)
-        output.print_text("")
-    output.print_text(provenance(manifest))
+        )
+        manifest = measuring.written(manifests, to)
+    measuring.show(manifest, tables([manifest]), to, as_json=as_json)
 
 
 @app.command("report")
@@ -108,9 +93,9 @@ def report(
 
     found = [read(path) for path in manifests]
     if html is not None:
-        _write(html, page.html(found))
+        measuring.write_report(html, page.html(found))
     if markdown is not None:
-        _write(markdown, tables.markdown(found))
+        measuring.write_report(markdown, tables.markdown(found))
     if readme is not None:
         tables.update_readme(readme, found)
         output.note(f"wrote {readme}")
@@ -135,13 +120,3 @@ def _command(
     words += [word for count in shots for word in ("--shots", "full" if count is None else str(count))]
     words += ["--seeds", str(seeds), "--encoder", encoder, "--tuned" if tuned else "--no-tuned"]
     return shlex.join(words if limit is None else [*words, "--limit", str(limit)])
-
-
-def _write(path: Path, text: str) -> None:
-    from synaptoroute.bench.manifest import ManifestError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise ManifestError(f"cannot write {path}: {exc}") from exc
-    output.note(f"wrote {path}")

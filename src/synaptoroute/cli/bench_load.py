@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.bench.sources import DATA_VARIABLE
-from synaptoroute.cli import output
+from synaptoroute.cli import measuring, output
+from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from synaptoroute.bench.load.manifest import Kind, LoadManifest, Row
     from synaptoroute.bench.load.stored import Stored
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar=DATA_VARIABLE, help="Folder with the data sets; missing files are downloaded."),
-]
 Source = Annotated[str, typer.Option("--dataset", help="Where routes and queries come from.")]
 Shots = Annotated[int | None, typer.Option("--shots", min=1, help="Utterances per route; all unless given.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Everything is measured in turns, so often.")]
@@ -160,8 +156,7 @@ def _subject(data: Path | None, name: str, shots: int | None, queries: int) -> "
     from synaptoroute.bench.load.stored import stored
     from synaptoroute.bench.sources import data_folder
 
-    if name not in NAMES:
-        raise typer.BadParameter(f"no data set {name!r}; there are {', '.join(NAMES)}")
+    measuring.require_known([name], NAMES, "data set")
     dataset = load(name, data=data_folder(data))
     with stored(dataset, shots=shots, queries=queries) as subject:
         yield dataset, subject
@@ -185,30 +180,21 @@ def _begin(
 
 
 def _collected(manifest: "LoadManifest", rows: "Iterable[Row]", to: Path | None) -> "LoadManifest":
-    """The manifest with the rows, written after each of them, so that what was measured survives an interruption."""
-    from synaptoroute.bench.manifest import write_manifest
+    """The manifest with the rows, written after each of them."""
 
-    for row in rows:
-        manifest = manifest.with_row(row)
-        if to is not None:
-            write_manifest(manifest, to)
-    return manifest
+    def grown() -> "Iterator[LoadManifest]":
+        so_far = manifest
+        for row in rows:
+            so_far = so_far.with_row(row)
+            yield so_far
+
+    return measuring.written(grown(), to)
 
 
 def _show(manifest: "LoadManifest", to: Path | None, *, as_json: bool) -> None:
     from synaptoroute.bench.load.tables import load_tables
-    from synaptoroute.bench.tables import provenance
 
-    if to is not None:
-        output.note(f"wrote {to}")
-    if as_json:
-        output.print_json(manifest.model_dump(mode="json"))
-        return
-    for table in load_tables([manifest]):
-        output.print_text(table.title)
-        output.print_table(table.columns, table.rows)
-        output.print_text("")
-    output.print_text(provenance(manifest))
+    measuring.show(manifest, load_tables([manifest]), to, as_json=as_json)
 
 
 def _command(context: typer.Context) -> str:

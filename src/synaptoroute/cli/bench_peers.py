@@ -7,17 +7,14 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.bench.sources import DATA_VARIABLE
-from synaptoroute.cli import output
+from synaptoroute.cli import measuring, output
+from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 
 def peers(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", envvar=DATA_VARIABLE, help="Folder with the data sets; missing files are downloaded."),
-    ] = None,
+    data: Data = None,
     peer: Annotated[
         list[str] | None,
         typer.Option("--peer", help="semantic-router, synaptoroute-0.4.1 or synaptoroute-0.4.1-faiss; may be repeated; "
@@ -54,17 +51,15 @@ def peers(
     """
     from synaptoroute.bench import datasets
     from synaptoroute.bench import peers as bench
-    from synaptoroute.bench.manifest import write_manifest
     from synaptoroute.bench.sources import cache_folder, data_folder
 
     known = {system.name: system for system in bench.PEERS}
     names = peer or list(known)[:2]
-    if unknown := [name for name in names if name not in known]:
-        raise typer.BadParameter(f"no peer {unknown[0]!r}; there are {', '.join(known)}")
+    measuring.require_known(names, list(known), "peer")
     size = _scale(scale)
     options = {"--rounds": rounds, "--in-flight": in_flight, "--scale": scale, "--time-limit": f"{time_limit:g}"}
     with output.progress("measuring") as progress:
-        for manifest in bench.measure(
+        manifests = bench.measure(
             datasets.load("clinc150", data=data_folder(data)),
             peers=[known[name] for name in names],
             environments=env_dir or cache_folder() / "peers",
@@ -76,14 +71,12 @@ def peers(
             in_flight=in_flight,
             time_limit_s=time_limit,
             progress=progress,
-        ):
-            if to is not None:
-                write_manifest(manifest, to)
+        )
+        manifest = measuring.written(manifests, to)
     if to is not None:
         output.note(f"wrote {to}")
     if markdown is not None:
-        markdown.write_text(bench.table(manifest), encoding="utf-8")
-        output.note(f"wrote {markdown}")
+        measuring.write_report(markdown, bench.table(manifest))
     if as_json:
         output.print_json(manifest.model_dump(mode="json"))
     elif markdown is None:
