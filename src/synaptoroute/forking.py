@@ -1,7 +1,8 @@
-"""What one process makes and a forked child must not use: sessions, thread pools, connections."""
+"""What belongs to one process: values a forked child must make anew, and threads to end before the interpreter."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -51,3 +52,22 @@ def _forget_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def close_at_exit(value: T, close: Callable[[T], None]) -> None:
+    """Call ``close(value)`` before the interpreter ends, if the value still exists; not in a forked child.
+
+    A thread that the interpreter's end cuts off inside native code takes the process down with it.
+    """
+    # The child has a copy of the value, but not its threads.
+    _closing[value] = os.getpid(), close
+
+
+_closing: weakref.WeakKeyDictionary[Any, tuple[int, Callable[[Any], None]]] = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _close_all() -> None:
+    for value, (pid, close) in list(_closing.items()):
+        if pid == os.getpid():
+            close(value)

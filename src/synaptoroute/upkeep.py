@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 
 from synaptoroute.errors import RouterClosedError, SynaptoRouteError
-from synaptoroute.forking import PerProcess
+from synaptoroute.forking import PerProcess, close_at_exit
 from synaptoroute.table import RouteTable
+
+Current = Callable[[], RouteTable]
+Settled = Callable[[RouteTable], bool]
+Work = Callable[[RouteTable, Callable[[], None]], None]
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +35,8 @@ class Upkeep:
             it is given now and then, which raises to end it.
     """
 
-    def __init__(
-        self,
-        current: Callable[[], RouteTable],
-        settled: Callable[[RouteTable], bool],
-        work: Callable[[RouteTable, Callable[[], None]], None],
-    ) -> None:
-        self._current = current
-        self._settled = settled
-        self._work = work
+    def __init__(self, current: Current, settled: Settled, work: Work) -> None:
+        self._make_worker = lambda: _Worker(current, settled, work)
         self._worker: PerProcess[_Worker] = PerProcess()
         self._closed = False
 
@@ -70,18 +64,13 @@ class Upkeep:
         self._get().close()
 
     def _get(self) -> _Worker:
-        return self._worker.get(lambda: _Worker(self._current, self._settled, self._work))
+        return self._worker.get(self._make_worker)
 
 
 class _Worker:
     """The thread of one process, started when first needed."""
 
-    def __init__(
-        self,
-        current: Callable[[], RouteTable],
-        settled: Callable[[RouteTable], bool],
-        work: Callable[[RouteTable, Callable[[], None]], None],
-    ) -> None:
+    def __init__(self, current: Current, settled: Settled, work: Work) -> None:
         self._current = current
         self._settled = settled
         self._work = work
@@ -89,8 +78,7 @@ class _Worker:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failure: Exception | None = None
-        self.pid = os.getpid()
-        _alive.add(self)
+        close_at_exit(self, _Worker.close)
 
     def wake(self) -> None:
         with self._changed:
@@ -164,15 +152,3 @@ class _Worker:
     def _checkpoint(self) -> None:
         if self._stopping:
             raise _Stopped
-
-
-_alive: weakref.WeakSet[_Worker] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """A thread that the interpreter's end cuts off inside native code takes the process down with it."""
-    for worker in list(_alive):
-        # A forked child has copies of its parent's workers, but not their threads.
-        if worker.pid == os.getpid():
-            worker.close()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -24,6 +21,7 @@ from synaptoroute.batching.queue import Call, K, Queue, R, Turn
 from synaptoroute.caching import EmbeddingCache, Vector
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import DeadlineExceededError, EncoderError, RouterClosedError
+from synaptoroute.forking import close_at_exit
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +60,7 @@ class Crew(Generic[K, R]):
         self._restarts = self._expired = self._cancelled = 0
         self._rest_s = REST_S
         self._last_failure: str | None = None
-        self.pid = os.getpid()
-        _alive.add(self)
+        close_at_exit(self, _close_at_once)
 
     def decide(self, key: K, texts: Sequence[str], rows: Sequence[Vector | None]) -> list[R]:
         """The results for texts whose rows are all known. Raises what deciding raises."""
@@ -307,13 +304,5 @@ def _settle_in_loop(settled: list[tuple[asyncio.Future[Answer[R]], Answer[R]]]) 
             future.set_result(answer)
 
 
-_alive: weakref.WeakSet[Crew[Any, Any]] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """A thread that the interpreter's end cuts off inside native code takes the process down with it."""
-    for crew in list(_alive):
-        # A forked child has copies of its parent's crews, but not their threads.
-        if crew.pid == os.getpid():
-            crew.close(drain_s=0)
+def _close_at_once(crew: Crew[Any, Any]) -> None:
+    crew.close(drain_s=0)
