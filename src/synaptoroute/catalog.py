@@ -275,6 +275,11 @@ class RouteCatalog:
             counts[slot] = len(route.utterances) if route else 0
         return counts
 
+    @property
+    def used(self) -> Ints:
+        """The slots that are not empty, ascending (len(self),)."""
+        return np.flatnonzero(self.counts)
+
     def _parts(self) -> Iterator[Route | range]:
         """Changed routes and ranges of sealed slots, in the order of slots."""
         first, end = 0, len(self._sealed)

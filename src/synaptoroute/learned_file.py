@@ -75,6 +75,5 @@ def _digest(table: RouteTable) -> bytes:
         "routes": [[route.name, route.utterances] for route in table.routes],
         "labelled": [labelled.texts, labelled.labels] if labelled else None,
     }
-    rows, _ = table.index.members(np.flatnonzero(table.catalog.counts))
-    vectors = hashlib.sha256(table.index.vectors_of(rows).tobytes()).digest()
-    return hashlib.sha256(json.dumps(said).encode() + vectors).digest()
+    vectors, _ = table.vectors_by_route()
+    return hashlib.sha256(json.dumps(said).encode() + hashlib.sha256(vectors.tobytes()).digest()).digest()

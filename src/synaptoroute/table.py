@@ -78,10 +78,10 @@ class _Head:
         owners = np.full(len(learned.utterances), -1, np.int64)
         newcomers = []
         column = {name: number for number, name in enumerate(learned.utterances)}
-        for name in catalog:
-            slot = catalog.slot(name)
-            if learned.utterances.get(name) == catalog.get(slot).utterances:
-                owners[column[name]] = slot
+        for slot in catalog.used.tolist():
+            route = catalog.get(slot)
+            if learned.utterances.get(route.name) == route.utterances:
+                owners[column[route.name]] = slot
             else:
                 newcomers.append(slot)
         return cls(learned, owners, np.array(newcomers, np.int64))
@@ -264,10 +264,6 @@ class RouteTable:
             _head=_Head.over(former.learned, self.catalog) if former.learned else None,
         )
 
-    def at(self, revision: int) -> RouteTable:
-        """The same routes as of a revision that changed none of them."""
-        return self._with(revision=revision)
-
     # ---------------------------------------------------------------------------------------------- learning
     def learn(self, checkpoint: Checkpoint = no_checkpoint) -> Learned | None:
         """Train on this table's utterances and labelled queries; None if there are no utterances.
@@ -301,9 +297,7 @@ class RouteTable:
     def lessons(self) -> Lessons:
         """What there is to learn from but labelled queries; the column of a route is its place in ``routes``."""
         routes = self.routes
-        slots = np.flatnonzero(self.catalog.counts)
-        rows, places = self.index.members(slots[:, None])
-        columns, vectors = places.astype(np.int32), self.index.vectors_of(rows)
+        vectors, columns = self.vectors_by_route()
         texts = [text for route in routes for text in route.utterances]
         names = tuple(spoken(route.name) for route in routes)
         named = self.encode(names)
@@ -312,6 +306,11 @@ class RouteTable:
             outside=Texts(BACKGROUND, self.encode(BACKGROUND)),
             names=Texts(names, named) if telling(named, vectors, columns) else None,
         )
+
+    def vectors_by_route(self) -> tuple[Vectors, NDArray[np.int32]]:
+        """The vectors of all utterances, route after route (n, dim), and the place of each one's route (n,)."""
+        rows, places = self.index.members(self.catalog.used)
+        return self.index.vectors_of(rows), places.astype(np.int32)
 
     def queries(self, labelled: LabelledQueries) -> Queries:
         """Labelled queries by column, without those whose route is gone."""

@@ -62,8 +62,7 @@ class TableFiles:
             StorageError: The store cannot be read.
         """
         generation = self.newest()
-        table = self._from_files(generation) if generation else None
-        if table is None or generation is None:
+        if generation is None or (table := self._from_files(generation)) is None:
             return self._from_store()
         if not generation.verified:
             self._unverified = generation
@@ -145,7 +144,7 @@ class TableFiles:
         table = RouteTable(
             revision=state.revision, catalog=catalog, index=index, encode=self._encode, labelled=since.labelled
         )
-        return table.applied(since.changes, since.state.revision) if since.changes else table.at(since.state.revision)
+        return table.applied(since.changes, since.state.revision)
 
     def _sealed(self, generation: Generation) -> tuple[RouteCatalog, SegmentedIndex] | None:
         """What the files hold; None if it makes no sense together."""
