@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench",),
     ("lint", "labelled_files"),
     ("router", "route_files"),
-    ("upkeep", "learned_file", "table_files", "fitting"),
+    ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking"),
     ("batching", "table", "evaluation"),
     ("encoder", "index", "storage", "catalog", "sync", "rerank", "language"),
     ("decision",),

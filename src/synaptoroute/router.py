@@ -6,25 +6,22 @@ import asyncio
 import functools
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 
-from synaptoroute import learned_file
+from synaptoroute import learned_file, planning
+from synaptoroute.asking import RouteOptions, Terms, deadline_of, probability, terms
 from synaptoroute.batching import Batcher, BatcherHealth, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
-from synaptoroute.decision.policy import Limits
 from synaptoroute.encoder.base import BaseEncoder, Vectors, checked_vectors, encode_checked
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.errors import (
     InvalidInputError,
     InvalidRouteError,
-    RouteExistsError,
     RouteNotFoundError,
     RouterClosedError,
     StorageError,
@@ -34,13 +31,13 @@ from synaptoroute.fitting import FitReport, fit
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
-from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, LabelledQueries
 from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import Learned, RouteTable
 from synaptoroute.table_files import TableFiles
 from synaptoroute.upkeep import Upkeep
 
-__all__ = ["AdaptiveRouter", "OptimizationProfile"]
+__all__ = ["AdaptiveRouter", "OptimizationProfile", "RouteOptions"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,37 +45,9 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 _Unset = object()
-_NO_VECTORS = np.empty((0, 0), np.float32)
 _ENCODED_AT_ONCE = 256
-#: Routes that ``load_routes`` makes durable at once, or fewer with so many utterances (15 MB of vectors).
-_ROUTES_AT_ONCE, _UTTERANCES_AT_ONCE = 1_000, 10_000
 #: Decisions of the current table that are kept, about 2 KB each.
 _DECISIONS_KEPT = 8_192
-
-#: What distinguishes calls that may not be decided together: top_k, limits, allowed names and whether to be exact.
-Key = tuple[int, Limits, frozenset[str] | None, bool]
-
-
-class RouteOptions(TypedDict, total=False):
-    """What a call may ask for beyond its queries.
-
-    Attributes:
-        top_k: How many routes ``Decision.matches`` lists, at least 1; 5 by default.
-        threshold: Least cosine score in [-1, 1], in place of the routes' own thresholds.
-        min_confidence: Least probability in [0, 1], in place of the router's.
-        min_margin: Least lead in confidence over the runner-up, in [0, 1]; too small a lead is AMBIGUOUS.
-        allow: Names of the only routes to consider.
-        exact: Compare with every utterance where a large table would approximate (recall there is 99 % and more).
-        deadline_s: Give up after so many seconds, and never encode what is past it.
-    """
-
-    top_k: int
-    threshold: float | None
-    min_confidence: float | None
-    min_margin: float | None
-    allow: Iterable[str] | None
-    exact: bool
-    deadline_s: float | None
 
 
 class _Current:
@@ -86,7 +55,7 @@ class _Current:
 
     def __init__(self, table: RouteTable, kept: int) -> None:
         self.table = table
-        self.decisions: RecentCache[tuple[str, Key], Decision] = RecentCache(kept)
+        self.decisions: RecentCache[tuple[str, Terms], Decision] = RecentCache(kept)
 
 
 class AdaptiveRouter:
@@ -124,7 +93,7 @@ class AdaptiveRouter:
         self._identity = EncoderIdentity(
             name=self._encoder.name, dim=self._encoder.dim, fingerprint=self._encoder.fingerprint
         )
-        self._min_confidence = _probability(min_confidence)
+        self._min_confidence = probability(min_confidence)
         self._lock: PerProcess[threading.RLock] = PerProcess()
         self._closed = False
         # Learning asks for the background sentences and the routes' names again and again.
@@ -139,7 +108,7 @@ class AdaptiveRouter:
         # Changes made while the table is being rebuilt, with their revisions.
         self._journal: list[tuple[Sequence[Change], int]] | None = None
         self._upkeep = Upkeep(lambda: self._table, self._is_settled, self._settle)
-        self._batcher: Batcher[Key, Decision] = Batcher(
+        self._batcher: Batcher[Terms, Decision] = Batcher(
             self._encode_queries,
             self._decide,
             batch_limits(self._profile, alone=hasattr(self._encoder, "encode_in_thread")),
@@ -167,8 +136,8 @@ class AdaptiveRouter:
 
     def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
-        texts, key, known = self._asked(queries, options)
-        return known or self._batcher.run(texts, key, deadline_s=options.get("deadline_s"))
+        texts, asked, deadline_s, known = self._asked(queries, options)
+        return known or self._batcher.run(texts, asked, deadline_s=deadline_s)
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -176,58 +145,43 @@ class AdaptiveRouter:
 
     async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """``route_many`` without blocking the event loop."""
-        texts, key, known = self._asked(queries, options)
-        return known or await self._batcher.arun(texts, key, deadline_s=options.get("deadline_s"))
+        texts, asked, deadline_s, known = self._asked(queries, options)
+        return known or await self._batcher.arun(texts, asked, deadline_s=deadline_s)
 
-    def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Key, list[Decision]]:
-        """Clean texts, the key of the options, and the decisions if all of them have just been made."""
-        if self._closed:
-            self._require_open()
+    def _asked(
+        self, queries: Sequence[str], options: RouteOptions
+    ) -> tuple[list[str], Terms, float | None, list[Decision]]:
+        """Clean texts, how to decide them and within how long, and the decisions if all have just been made."""
+        self._require_open()
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
-        key = self._key(options) if options else self._plain_key
-        deadline_s = options.get("deadline_s")
-        if deadline_s is not None and not deadline_s >= 0:
-            raise InvalidInputError(f"deadline_s is {deadline_s}, wanted seconds from now")
+        asked = terms(options, self._min_confidence) if options else self._plain_terms
+        deadline_s = deadline_of(options)
         texts = [clean_query(query) for query in queries]
         decisions = self._current.decisions
         known = []
         for text in texts:
-            decision = decisions.get((text, key))
+            decision = decisions.get((text, asked))
             if decision is None:
-                return texts, key, []
+                return texts, asked, deadline_s, []
             known.append(decision)
-        return texts, key, known
-
-    def _key(self, options: RouteOptions) -> Key:
-        top_k = options.get("top_k", 5)
-        if top_k < 1:
-            raise InvalidInputError(f"top_k is {top_k}, wanted at least 1")
-        min_confidence = _probability(options.get("min_confidence"))
-        limits = Limits(
-            threshold=_cosine(options.get("threshold")),
-            min_confidence=self._min_confidence if min_confidence is None else min_confidence,
-            min_margin=_probability(options.get("min_margin")),
-        )
-        allow = options.get("allow")
-        return top_k, limits, None if allow is None else frozenset(allow), options.get("exact", False)
+        return texts, asked, deadline_s, known
 
     @functools.cached_property
-    def _plain_key(self) -> Key:
-        return self._key({})
+    def _plain_terms(self) -> Terms:
+        return terms({}, self._min_confidence)
 
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
         return encode_checked(self._encoder, texts, alone=True)
 
-    def _decide(self, key: Key, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+    def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
         current = self._current
         if not self._is_settled(current.table):
             self._upkeep.wake()
-        top_k, limits, allow, exact = key
-        decisions = current.table.decide(texts, vectors, top_k=top_k, limits=limits, allow=allow, exact=exact)
+        decisions = current.table.decide(texts, vectors, **asked._asdict())
         for text, decision in zip(texts, decisions, strict=True):
-            current.decisions.put((text, key), decision)
+            current.decisions.put((text, asked), decision)
         return decisions
 
     def health(self) -> BatcherHealth:
@@ -319,8 +273,8 @@ class AdaptiveRouter:
         self.wait_until_fitted()
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
-        vectors, (top_k, limits, _, _) = self._encode(texts), self._plain_key
-        return evaluated(queries, names, self._table.decide(texts, vectors, top_k=top_k, limits=limits))
+        decisions = self._table.decide(texts, self._encode(texts), **self._plain_terms._asdict())
+        return evaluated(queries, names, decisions)
 
     def _publish(self, learned: Learned | None) -> None:
         with self._changing:
@@ -441,18 +395,10 @@ class AdaptiveRouter:
             vectors = checked_vectors(vectors, (count, self._identity.dim), "the given vectors")
 
         def plan(table: RouteTable) -> list[Change]:
-            names = set[str]()
-            for route in routes:
-                if route.name in names or route.name in table:
-                    raise RouteExistsError(f"there is already a route {route.name!r}; use update_route to change it")
-                names.add(route.name)
+            planning.require_new(table, routes)
             if vectors is None:
                 return self._puts(table, routes, progress)
-            parts = np.split(vectors, np.cumsum([len(route.utterances) for route in routes])[:-1]) if routes else []
-            return [
-                PutRoute(route=route, added=route.utterances, vectors=part)
-                for route, part in zip(routes, parts, strict=True)
-            ]
+            return planning.puts_of_known(routes, vectors)
 
         return self._change(plan)
 
@@ -465,9 +411,7 @@ class AdaptiveRouter:
             InvalidInputError: Two of them have the same name.
         """
         routes = list(routes)
-        twice = next((name for name, count in Counter(route.name for route in routes).items() if count > 1), None)
-        if twice is not None:
-            raise InvalidInputError(f"the route {twice!r} is given twice; put one with all its utterances")
+        planning.require_distinct(routes)
         return self._change(lambda table: self._puts(table, routes, progress))
 
     def load_routes(self, routes: Iterable[Route], *, progress: Callable[[int], None] | None = None) -> int:
@@ -490,7 +434,7 @@ class AdaptiveRouter:
                 progress(encoded)
 
         with self._growing():
-            for part in _parts(routes):
+            for part in planning.in_parts(routes):
                 self.put_routes(part, progress=advance)
                 before = encoded
         return self.revision
@@ -575,20 +519,7 @@ class AdaptiveRouter:
         return self._change(plan)
 
     def _puts(self, table: RouteTable, routes: list[Route], progress: Progress | None = None) -> list[Change]:
-        """What turns the table's routes of these names into these; kept utterances stay in front, in their order."""
-        puts: list[PutRoute] = []
-        for route in routes:
-            stored = table.get(route.name) if route.name in table else None
-            had, shall = stored.utterances if stored else (), set(route.utterances)
-            added = tuple(text for text in route.utterances if text not in set(had))
-            route = route.replaced(utterances=(*(text for text in had if text in shall), *added))
-            if route != stored:
-                removed = tuple(text for text in had if text not in shall)
-                puts.append(PutRoute(route=route, added=added, vectors=_NO_VECTORS, removed=removed))
-        vectors = self._encode([text for put in puts for text in put.added], progress)
-        ends = np.cumsum([len(put.added) for put in puts])[:-1]
-        parts = np.split(vectors, ends) if puts else []
-        return [replace(put, vectors=part) for put, part in zip(puts, parts, strict=True)]
+        return planning.puts(table, routes, functools.partial(self._encode, progress=progress))
 
     def _encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         if progress is None:
@@ -670,28 +601,3 @@ class AdaptiveRouter:
 
     def __repr__(self) -> str:
         return f"AdaptiveRouter({len(self)} routes, revision {self.revision}, encoder={self._encoder.name!r})"
-
-
-def _parts(routes: Iterable[Route]) -> Iterator[list[Route]]:
-    part: list[Route] = []
-    utterances = 0
-    for route in routes:
-        part.append(route)
-        utterances += len(route.utterances)
-        if len(part) >= _ROUTES_AT_ONCE or utterances >= _UTTERANCES_AT_ONCE:
-            yield part
-            part, utterances = [], 0
-    if part:
-        yield part
-
-
-def _cosine(threshold: float | None) -> float | None:
-    if threshold is not None and not -1 <= threshold <= 1:
-        raise InvalidInputError(f"threshold is {threshold}, wanted a cosine score in [-1, 1]")
-    return threshold
-
-
-def _probability(value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= 1:
-        raise InvalidInputError(f"a confidence or margin is {value}, wanted a probability in [0, 1]")
-    return value

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from synaptoroute import AdaptiveRouter, Route, route_files, router, table, table_files
+from synaptoroute import AdaptiveRouter, Route, planning, route_files, table, table_files
 from synaptoroute.cli import app
 from synaptoroute.decision import model
 from synaptoroute.errors import EncoderError, InvalidInputError, InvalidRouteError
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 IMPORTER = """
 import os, signal, sys
 from pathlib import Path
-from synaptoroute import router
+from synaptoroute import planning
 from synaptoroute.cli import app
 from synaptoroute.encoder import BundledEncoder
 
@@ -46,7 +46,7 @@ def encode_and_note(self, texts):
     return encode(self, texts)
 
 BundledEncoder.encode = encode_and_note
-router._ROUTES_AT_ONCE = 4
+planning._ROUTES_AT_ONCE = 4
 app()
 """
 
@@ -189,7 +189,7 @@ def test_an_import_that_was_killed_continues_when_it_is_repeated() -> None:
 
 @pytest.mark.parametrize("name", ["new.jsonl", "new.json"])
 def test_a_file_that_is_not_valid_to_its_end_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "_ROUTES_AT_ONCE", 1)
+    monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 1)
     entries = [route_entry(route("ann")), {"name": "bob", "utterances": []}]
     Path(name).write_text(json.dumps(entries) if name == "new.json" else "\n".join(map(json.dumps, entries)))
     code, said = run("routes", "import", name)
@@ -202,7 +202,7 @@ def test_a_file_that_is_not_valid_to_its_end_changes_nothing(name: str, monkeypa
 
 
 def test_a_conflict_in_the_last_line_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "_ROUTES_AT_ONCE", 1)
+    monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 1)
     write_routes([route("ann")], "old.jsonl")
     assert run("routes", "import", "old.jsonl")[0] == 0
     write_routes([route("bob"), route("ann", "anew")], "new.jsonl")
@@ -254,8 +254,8 @@ def test_an_export_as_json_lines_gives_the_same_routes() -> None:
 def test_routes_are_taken_as_they_are_needed_and_each_part_is_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(router, "_ROUTES_AT_ONCE", 4)
-    monkeypatch.setattr(router, "_UTTERANCES_AT_ONCE", 9)
+    monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 4)
+    monkeypatch.setattr(planning, "_UTTERANCES_AT_ONCE", 9)
     # Parts of 4 routes, of 2 with many utterances, of 1 with more, and the rest.
     sizes = [1, 1, 1, 1, 8, 1, 20, 2, 2]
     routes = [route(f"r{number}", *range(size)) for number, size in enumerate(sizes)]
@@ -275,7 +275,7 @@ def test_routes_are_taken_as_they_are_needed_and_each_part_is_durable(
 
 
 def test_what_was_loaded_before_an_error_stays_and_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "_ROUTES_AT_ONCE", 2)
+    monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 2)
     routes = [route(f"r{number}") for number in range(5)]
     encoder = SeededEncoder()
     with AdaptiveRouter(encoder) as loading:
@@ -301,7 +301,7 @@ def test_what_was_loaded_before_an_error_stays_and_is_not_encoded_again(monkeypa
 
 def test_graphs_and_learning_wait_until_all_routes_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("usearch")
-    monkeypatch.setattr(router, "_ROUTES_AT_ONCE", 2)
+    monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 2)
     monkeypatch.setattr(table, "SEGMENTED_FROM", 10)
     monkeypatch.setattr(table_files, "GRAPH_PAYS_FROM", 12)
     monkeypatch.setattr(model, "EFFORTS", small_heads(1))
