@@ -1,37 +1,48 @@
-"""One BLAS thread for what must not wait for several: queries and training."""
+"""One BLAS thread for what must not wait for several: queries and training.
+
+Several threads wait for each other on a busy machine, and keep a core busy for a while after each product. Measured on
+two cores: training 16 routes took 13 s instead of 0.9.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from synaptoroute.forking import PerProcess
 
 
 class _Limit:
-    """Counts who is inside, and sets the number of threads when the first comes and the last leaves."""
+    """Counts who is inside, and sets the number of threads when the first comes and the last leaves.
 
-    def __init__(self) -> None:
-        # SciPy brings a BLAS of its own, which must be loaded to be limited.
-        import scipy.linalg  # noqa: F401
+    Args:
+        scipys: Whether to limit the BLAS that SciPy brings, which must have been loaded, or all others: NumPy's.
+    """
+
+    def __init__(self, *, scipys: bool) -> None:
         from threadpoolctl import ThreadpoolController
 
         found = ThreadpoolController().select(user_api="blas").lib_controllers
-        self._libraries: list[Any] = [library for library in found if library.get_num_threads() is not None]
-        self._former = [library.get_num_threads() for library in self._libraries]
+        self._libraries: list[Any] = [
+            library
+            for library in found
+            if library.get_num_threads() is not None and _is_scipys(library.filepath) == scipys
+        ]
+        self._former: list[int] = []
         self._lock = threading.Lock()
         self._inside = 0
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
                 self._former = [library.get_num_threads() for library in self._libraries]
                 self._set([1] * len(self._libraries))
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
@@ -47,23 +58,28 @@ class _Limit:
             release(force=True)
 
 
+def _is_scipys(path: str) -> bool:
+    # In .../scipy.libs or .../scipy/.dylibs; the name of the file says "scipy" in NumPy's wheels, too.
+    return any(folder.name.startswith("scipy") for folder in list(Path(path).parents)[:2])
+
+
 def _nothing(**_: bool) -> None:
     """What older versions of threadpoolctl need."""
 
 
-_limit: PerProcess[_Limit] = PerProcess()
+_numpy: PerProcess[_Limit] = PerProcess()
+_scipy: PerProcess[_Limit] = PerProcess()
+
+
+def one_blas_thread() -> _Limit:
+    """Inside, NumPy's products use one thread, in the whole process. A few microseconds."""
+    return _numpy.get(lambda: _Limit(scipys=False))
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Inside, NumPy's and SciPy's products use one thread, in the whole process. A few microseconds.
+def one_blas_thread_for_training() -> Iterator[None]:
+    """Inside, NumPy's and SciPy's products use one thread, in the whole process."""
+    import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited, and a query need not wait for that
 
-    Several threads wait for each other on a busy machine, and keep a core busy for a while after each product. Measured
-    on two cores: training 16 routes took 13 s instead of 0.9.
-    """
-    limit = _limit.get(_Limit)
-    limit.enter()
-    try:
+    with one_blas_thread(), _scipy.get(lambda: _Limit(scipys=True)):
         yield
-    finally:
-        limit.leave()

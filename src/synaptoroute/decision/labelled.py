@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.blas import one_blas_thread
+from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Owners, Rows, Texts, Vectors, in_parallel
@@ -84,7 +84,7 @@ def learn_labelled(
     columns = np.empty(len(fold), np.int64)
     features = np.empty((len(fold), 6))
     rest = [queries.part(np.flatnonzero(fold != number)) for number in range(FOLDS)]
-    with one_blas_thread():
+    with one_blas_thread_for_training():
         *heads, head = in_parallel(lambda part: _head(base.head, lessons, part, checkpoint), [*rest, queries])
         for number, fold_head in enumerate(heads):
             at = np.flatnonzero(fold == number)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.blas import one_blas_thread
+from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
@@ -27,8 +27,8 @@ Rows = NDArray[np.int64]
 THREADS = 2
 #: Weight of the kernel beside the head, where cross-fitting finds that it helps.
 LIFT = 3.0
-#: Rows asked while cross-fitting.
-ASKED = 3_000
+#: Cross-fitting: steps of each fold's head, and rows asked.
+FOLD_STEPS, ASKED = 20, 3_000
 _SEED = 0
 
 
@@ -42,7 +42,6 @@ class Effort:
         steps: Of the head's training.
         folds: Parts the table is cut into for cross-fitting.
         used: How many of these are held out in turn.
-        fold_steps: Of each fold's head.
     """
 
     cells: int
@@ -50,14 +49,13 @@ class Effort:
     steps: int
     folds: int
     used: int
-    fold_steps: int
 
 
 #: Smallest tables first. The last row is the limit: about 50 s on two cores; what is beyond is decided in two stages.
 EFFORTS = (
-    Effort(cells=150_000, reads_ngrams=True, steps=STEPS, folds=6, used=6, fold_steps=20),
-    Effort(cells=5_000_000, reads_ngrams=True, steps=STEPS, folds=4, used=4, fold_steps=20),
-    Effort(cells=60_000_000, reads_ngrams=False, steps=20, folds=4, used=1, fold_steps=20),
+    Effort(cells=150_000, reads_ngrams=True, steps=STEPS, folds=6, used=6),
+    Effort(cells=5_000_000, reads_ngrams=True, steps=STEPS, folds=4, used=4),
+    Effort(cells=60_000_000, reads_ngrams=False, steps=20, folds=4, used=1),
 )
 
 
@@ -204,7 +202,7 @@ def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint) -> DecisionM
         partial(_trained, lessons, effort, effort.steps, checkpoint),
         partial(cross_fitted, lessons, effort, checkpoint),
     ]
-    with one_blas_thread():
+    with one_blas_thread_for_training():
         answers = in_parallel(lambda task: task(), tasks)
         model: DecisionModel = answers[0]
         with_kernel, features, kinds = answers[1]
@@ -283,7 +281,7 @@ class _Fold:
 
     def asked(self, effort: Effort, checkpoint: Checkpoint) -> tuple[tuple[Floats, Kinds], tuple[Floats, Kinds]]:
         """Features and kinds, without a kernel and with one."""
-        plain = _trained(self.lessons, effort, effort.fold_steps, checkpoint)
+        plain = _trained(self.lessons, effort, FOLD_STEPS, checkpoint)
         examples = self.lessons.examples
         if not effort.reads_ngrams:
             answers = self._answers(plain)
