@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from synaptoroute.decision.evidence import (
     CANDIDATES,
     FEATURES,
-    TEMPERATURE,
     Evidence,
     Grouped,
     Vocabulary,
@@ -51,14 +50,13 @@ def test_nearest_is_what_a_slow_loop_finds(sizes: list[int], queries: int, wante
     asked = unit(random, queries)
     groups = random.integers(-1, len(sizes), size=(queries, wanted))
     found = stored.neighbours(asked, groups)
-    for values in (found.first, found.second, found.rows, found.together):
+    for values in (found.first, found.second, found.rows):
         assert values.shape == groups.shape
     for query, place in np.ndindex(*groups.shape):
         first, second = float(found.first[query, place]), float(found.second[query, place])
-        row, together = int(found.rows[query, place]), float(found.together[query, place])
-        group = groups[query, place]
+        row, group = int(found.rows[query, place]), groups[query, place]
         if group < 0:
-            assert (first, second, row, together) == (-1, -1, -1, -np.inf)
+            assert (first, second, row) == (-1, -1, -1)
             continue
         at = range(stored.starts[group], stored.ends[group])
         scores = [float(stored.vectors[row] @ asked[query]) for row in at]
@@ -67,7 +65,6 @@ def test_nearest_is_what_a_slow_loop_finds(sizes: list[int], queries: int, wante
         assert second == pytest.approx(others[0] if others else best, abs=1e-6)
         assert row in at
         assert stored.vectors[row] @ asked[query] == pytest.approx(best, abs=1e-6)
-        assert together == pytest.approx(np.log(np.exp((np.array(scores) - 1) / TEMPERATURE).sum()), abs=1e-3)
 
 
 def test_nearest_by_hand() -> None:
@@ -78,8 +75,6 @@ def test_nearest_by_hand() -> None:
     assert found.first[0].tolist() == pytest.approx([0.8, 0, -1, 0.8])
     assert found.second[0].tolist() == pytest.approx([0.6, 0, -1, 0.6])
     assert found.rows.tolist() == [[1, 2, -1, 1]]
-    alone = (0.8 - 1) / TEMPERATURE
-    assert alone < found.together[0, 0] < alone + np.log(2)
 
 
 @given(st.integers(0, 99), st.integers(1, 5))
@@ -90,7 +85,6 @@ def test_one_more_utterance_never_hurts_its_route(seed: int, count: int) -> None
     fewer = Grouped(vectors[:-1], start, start + count).neighbours(query, group)
     more = Grouped(vectors, start, start + count + 1).neighbours(query, group)
     assert more.first >= fewer.first - 1e-6
-    assert more.together >= fewer.together - 1e-5
 
 
 # ------------------------------------------------------------------------------------------------------- vocabulary

@@ -6,8 +6,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from synaptoroute.decision.two_stage import CANDIDATES, TwoStage, learn_two_stage
+from synaptoroute.decision.two_stage import CANDIDATES, TEMPERATURE, TwoStage, _ask, learn_two_stage
 from synaptoroute.index import ExactIndex, SegmentedIndex
 
 DIM, ROUTES, EACH = 24, 80, 5
@@ -147,3 +149,18 @@ def test_whatever_the_checkpoint_raises_ends_the_learning(index: ExactIndex) -> 
 
     with pytest.raises(KeyboardInterrupt):
         learn_two_stage(index, BACKGROUND, stop)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), extra=st.integers(1, 4))
+def test_one_more_near_utterance_never_hurts_what_they_softly_say(seed: int, extra: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors, query = unit(random.normal(size=(3 + extra, DIM))), unit(random.normal(size=(1, DIM)))
+    owners, asked = np.zeros(3 + extra, np.int32), np.zeros((1, 1), np.int64)
+    precision = np.eye(DIM, dtype=np.float32)
+    few, more = (_ask(ExactIndex(vectors[:end], owners[:end]), query, asked, precision) for end in (3, 3 + extra))
+    cosines = vectors @ query[0]
+    for found, end in ((few, 3), (more, 3 + extra)):
+        expected = 1 + TEMPERATURE * np.log(np.exp((cosines[:end] - 1) / TEMPERATURE).sum())
+        assert found.soft[0, 0] == pytest.approx(expected, abs=1e-3)
+    assert more.soft >= few.soft - 1e-6

@@ -174,7 +174,7 @@ def test_blocks_of_rows_and_of_queries_leave_no_seam(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("synaptoroute.index.segmented._ROWS_AT_ONCE", 13)
     monkeypatch.setattr("synaptoroute.index.segmented.SCORES_AT_ONCE", 13 * 7)
     same(whole.search(queries, 6), expected)
-    np.testing.assert_allclose(whole.neighbours(queries, told).together, neighbours.together, atol=1e-5)
+    np.testing.assert_allclose(whole.neighbours(queries, told).second, neighbours.second, atol=1e-5)
     np.testing.assert_array_equal(whole.sealed()[0], vectors)
 
 

@@ -20,9 +20,6 @@ Owners = NDArray[np.int32]
 #: development queries stayed the same.
 CANDIDATES = 5
 
-#: Softness of the sum over neighbours; 0.03 to 0.08 did alike on HWU64, Banking77 and CLINC150 development data.
-TEMPERATURE = 0.05
-
 #: The gate's inputs, in order: top logit of a route; its log probability among the routes; mean cosine of its two
 #: nearest utterances; share of the query's words (by idf) that its utterances know; top logit minus that of "none";
 #: nearest cosine of the top route minus that of the other candidates.
@@ -37,13 +34,11 @@ class Neighbours:
         first: Cosine of the nearest row.
         second: Cosine of the second nearest.
         rows: The nearest row.
-        together: Log of the sum over all rows of exp((cosine - 1) / temperature): one more near row always adds.
     """
 
     first: Vectors
     second: Vectors
     rows: Rows
-    together: Vectors
 
 
 class Stored(Protocol):
@@ -72,24 +67,29 @@ class Grouped:
         Returns:
             Arrays (n, k). Without a second row, the first counts twice; without a group, scores and row are -1.
         """
-        first = np.full(groups.shape, -1, np.float32)
-        second = np.full(groups.shape, -1, np.float32)
-        rows = np.full(groups.shape, -1, np.int64)
-        together = np.full(groups.shape, -np.inf, np.float32)
-        flat = groups.ravel()
-        order = np.argsort(flat, kind="stable")
-        present, bounds = np.unique(flat[order], return_index=True)
-        for group, pairs in zip(present, np.split(order, bounds)[1:], strict=True):
-            if group < 0:
-                continue
-            start, end = self.starts[group], self.ends[group]
-            scores = queries[pairs // groups.shape[1]] @ self.vectors[start:end].T
-            best = scores.argmax(axis=1)
-            best_scores = scores[np.arange(len(pairs)), best]
-            first.flat[pairs], rows.flat[pairs] = best_scores, start + best
-            second.flat[pairs] = np.partition(scores, -2, axis=1)[:, -2] if end - start > 1 else best_scores
-            together.flat[pairs] = np.log(np.exp((scores - 1) / TEMPERATURE).sum(axis=1) + 1e-30)
-        return Neighbours(first, second, rows, together)
+        first, second, rows = [], [], []
+        starts, ends = self.starts.take(groups).tolist(), self.ends.take(groups).tolist()
+        # One by one: queries that share a group are rare, and what NumPy needs to put them together takes longer.
+        for query, its_groups, its_starts, its_ends in zip(queries, groups.tolist(), starts, ends, strict=True):
+            for group, start, end in zip(its_groups, its_starts, its_ends, strict=True):
+                best = score = runner_up = -1
+                if group >= 0 and start < end:
+                    scores = self.vectors[start:end] @ query
+                    place = int(scores.argmax())
+                    best, score = start + place, scores.item(place)
+                    runner_up = score
+                    if len(scores) > 1:
+                        scores[place] = -2
+                        runner_up = scores.max()
+                first.append(score)
+                second.append(runner_up)
+                rows.append(best)
+        shape = groups.shape
+        return Neighbours(
+            np.array(first, np.float32).reshape(shape),
+            np.array(second, np.float32).reshape(shape),
+            np.array(rows, np.int64).reshape(shape),
+        )
 
 
 def summed(scores: Vectors, rows: Rows, pairs: Rows, shape: tuple[int, ...]) -> Neighbours:
@@ -98,21 +98,19 @@ def summed(scores: Vectors, rows: Rows, pairs: Rows, shape: tuple[int, ...]) -> 
         np.full(shape, -1, np.float32),
         np.full(shape, -1, np.float32),
         np.full(shape, -1, np.int64),
-        np.full(shape, -np.inf, np.float32),
     )
     if not len(rows):
         return found
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
     counts = np.diff(starts, append=len(pairs))
     first = np.maximum.reduceat(scores, starts)
-    together = np.log(np.add.reduceat(np.exp((scores - 1) / TEMPERATURE), starts) + 1e-30)
     ties = np.flatnonzero(scores == np.repeat(first, counts))
     nearest = ties[np.searchsorted(ties, starts)]
     scores[nearest] = -np.inf
     second = np.where(counts > 1, np.maximum.reduceat(scores, starts), first)
     told = pairs[starts]
     found.first.flat[told], found.second.flat[told] = first, second
-    found.rows.flat[told], found.together.flat[told] = rows[nearest], together
+    found.rows.flat[told] = rows[nearest]
     return found
 
 
@@ -141,12 +139,12 @@ class Vocabulary:
     def share_known(self, texts: Sequence[str], columns: Rows) -> Floats:
         """How much of each text's idf mass its column knows, in [0, 1] (n,)."""
         bags = words(texts)
-        rows = bags.rows
-        weights = self.idf[bags.buckets]
-        keys = (columns[rows] << WORD_BITS) | bags.buckets
-        place = np.minimum(np.searchsorted(self.known, keys), max(len(self.known) - 1, 0))
-        known = self.known[place] == keys if len(self.known) else np.zeros(len(keys), bool)
-        count = len(texts)
+        rows, count = bags.rows, len(texts)
+        if not len(self.known):
+            return np.zeros(count)
+        weights = self.idf.take(bags.buckets)
+        keys = (columns.take(rows) << WORD_BITS) | bags.buckets
+        known = self.known.take(self.known.searchsorted(keys), mode="clip") == keys
         return np.bincount(rows, weights * known, count) / (np.bincount(rows, weights, count) + 1e-6)
 
 
@@ -194,40 +192,48 @@ def gather(
         candidates: How many columns to look at, at least 1.
         allowed: Columns that may be chosen; None allows all that have a group.
     """
-    none, logits = logits[:, -1], logits[:, :-1].astype(np.float64)
-    compared: Floats = np.add(logits, 0.0 if lift is None else lift, dtype=np.float64)
+    compared: Floats = logits[:, :-1].astype(np.float64)
+    if lift is not None:
+        compared += lift
     usable = groups >= 0 if allowed is None else allowed & (groups >= 0)
-    compared[:, ~usable] = -np.inf
-    width = min(max(candidates, 2), int(usable.sum()))
-    columns = _top(compared, width)
-    chosen = np.take_along_axis(compared, columns, axis=1)
+    width = int(np.count_nonzero(usable))
+    if width < len(usable):
+        compared[:, ~usable] = -np.inf
+    columns, chosen = _top(compared, min(max(candidates, 2), width))
     top = chosen[:, :1]
     log_probabilities = chosen - top - np.log(np.exp(compared - top).sum(axis=1, keepdims=True))
     neighbours = stored.neighbours(vectors, groups[columns])
-    nearest = neighbours.first
-    top_logit = np.take_along_axis(logits, columns[:, :1], axis=1)[:, 0]
-    features = np.column_stack(
-        [
-            top_logit,
-            log_probabilities[:, 0],
-            (nearest[:, 0] + neighbours.second[:, 0]) / 2,
-            vocabulary.share_known(texts, columns[:, 0]),
-            top_logit - none,
-            nearest[:, 0] - (nearest[:, 1:].max(axis=1) if width > 1 else 0),
-        ]
+    first = columns[:, 0]
+    measured = zip(
+        logits[np.arange(len(first)), first].tolist(),
+        logits[:, -1].tolist(),
+        log_probabilities[:, 0].tolist(),
+        neighbours.first.tolist(),
+        neighbours.second[:, 0].tolist(),
+        vocabulary.share_known(texts, first).tolist(),
+        strict=True,
     )
+    # As Python numbers: for a few queries, six columns of an array take longer.
+    features = [
+        (logit, log_probability, (scores[0] + second) / 2, known, logit - none, scores[0] - max(scores[1:], default=0))
+        for logit, none, log_probability, scores, second, known in measured
+    ]
     return Evidence(
         columns=columns,
         probabilities=np.exp(log_probabilities),
-        scores=nearest,
+        scores=neighbours.first,
         rows=neighbours.rows,
-        features=features,
+        features=np.array(features).reshape(-1, len(FEATURES)),
     )
 
 
-def _top(values: Floats, k: int) -> Rows:
+def _top(values: Floats, k: int) -> tuple[Rows, Floats]:
+    """Columns of the k largest values of each row, largest first, and the values."""
+    rows = np.arange(len(values))[:, None]
     if values.shape[1] > 4 * k:
-        some = np.argpartition(values, -k, axis=1)[:, -k:]
-        order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
-        return np.take_along_axis(some, order, axis=1)
-    return np.argsort(-values, axis=1, kind="stable")[:, :k]
+        some = values.argpartition(-k, axis=1)[:, -k:]
+        found = values[rows, some]
+        order = (-found).argsort(axis=1, kind="stable")
+        return some[rows, order], found[rows, order]
+    columns = (-values).argsort(axis=1, kind="stable")[:, :k]
+    return columns, values[rows, columns]

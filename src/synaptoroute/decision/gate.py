@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -34,7 +34,7 @@ IN_SCOPE = tuple(
 RIGHT_ROUTE = tuple(FEATURES.index(name) for name in ("log_probability", "nearer_than_others"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """Two logistic regressions over standardised features, none with a negative weight.
 
@@ -46,8 +46,19 @@ class Gate:
 
     def probabilities(self, features: Floats) -> tuple[Floats, Floats]:
         """(in scope, right if in scope), each (n,), from features (n, 6)."""
-        standard = _standardised(features)
-        return _sigmoid(self.in_scope, standard[:, IN_SCOPE]), _sigmoid(self.right_route, standard[:, RIGHT_ROUTE])
+        offsets, weights = self._unstandardised
+        # Below -60 nothing changes but that NumPy warns.
+        both = 1 / (1 + np.exp(np.minimum(features @ weights + offsets, 60)))
+        return both[:, 0], both[:, 1]
+
+    @cached_property
+    def _unstandardised(self) -> tuple[Floats, Floats]:
+        """Offsets (2,) and weights (6, 2) of what leads from features as they are to minus the two log odds."""
+        mean, deviation = _standard()
+        weights = np.zeros((len(FEATURES), 2))
+        weights[IN_SCOPE, 0], weights[RIGHT_ROUTE, 1] = self.in_scope[1:], self.right_route[1:]
+        weights /= -deviation[:, None]
+        return -np.array([self.in_scope[0], self.right_route[0]]) - mean @ weights, weights
 
     def confidence(self, features: Floats) -> Floats:
         """Probability in [0, 1] that the first candidate is right (n,)."""
@@ -116,15 +127,15 @@ def _prior() -> dict[str, Any]:
     return loaded
 
 
+def _standard() -> tuple[Floats, Floats]:
+    """Mean and deviation of each feature (6,)."""
+    return np.array(_prior()["mean"]), np.array(_prior()["deviation"])
+
+
 def _standardised(features: Floats) -> Floats:
-    prior = _prior()
-    standard: Floats = (features - np.array(prior["mean"])) / np.array(prior["deviation"])
+    mean, deviation = _standard()
+    standard: Floats = (features - mean) / deviation
     return standard
-
-
-def _sigmoid(weights: Floats, standard: Floats) -> Floats:
-    z = weights[0] + standard @ weights[1:]
-    return np.asarray(1 / (1 + np.exp(-np.clip(z, -60, 60))))
 
 
 def maximum_a_posteriori(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def no_checkpoint() -> None:
     """Never ends anything."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """Logits = (vector - mean) · vector_weights + n-grams · ngram_weights + bias, float32 (texts, routes + 1).
 
@@ -43,10 +44,16 @@ class Head:
 
     def logits(self, texts: Sequence[str], vectors: Vectors) -> Vectors:
         """One row a text: a logit for every route, then the one for "none"."""
-        logits = (vectors - self.mean) @ self.vector_weights + self.bias
+        logits: Vectors = vectors @ self.vector_weights
+        logits += self._offset
         if len(self.idf):
             logits += Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
-        return np.asarray(logits, np.float32)
+        return logits
+
+    @cached_property
+    def _offset(self) -> Vectors:
+        """What the logits of the vector 0 are."""
+        return np.asarray(self.bias - self.mean @ self.vector_weights, np.float32)
 
 
 def train_head(
@@ -83,7 +90,7 @@ def train_head(
         idf = start.idf if start else inverse_document_frequency(bags)
         weighted = Weighted.of(bags, idf)
         shape = (len(texts), 1 << NGRAM_BITS)
-        lexical = sparse.csr_matrix((weighted.values * share, (weighted.rows, weighted.buckets)), shape=shape)
+        lexical = sparse.csr_matrix((weighted.values * share, (bags.rows, bags.buckets)), shape=shape)
     else:
         idf = np.empty(0, np.float32)
         lexical = sparse.csr_matrix((len(texts), 0), dtype=np.float32)

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
 Floats32 = NDArray[np.float32]
 
 #: Buckets of n-grams: 2**13 were as good as 2**15 on HWU64 and Banking77, and train four times faster.
 NGRAM_BITS = 13
 #: Buckets of single words, large enough that two words of a table hardly ever share one.
 WORD_BITS = 17
+#: Characters of a text that are read. Encoders cut texts, too: the bundled one after 256 tokens, about 1,200 of these.
+READ_CHARACTERS = 2_048
 _CHARACTERS = (3, 4)
 
-_BETWEEN_WORDS = re.compile(r"[^\w\n]+")
+_WORD = re.compile(r"\w+")
+#: What one of so many occurrences weighs: (1 + ln tf) / tf. In texts as long as those read, none is near the last.
+_SHARES = np.zeros(READ_CHARACTERS + 1, np.float32)
+_SHARES[1:] = (1 + np.log(np.arange(1, len(_SHARES)))) / np.arange(1, len(_SHARES))
+
 # Odd 64-bit constants of multiplicative hashing (Fibonacci hashing, and the finaliser of MurmurHash3's family).
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xD6E8FEB86659FD93)
-_HALF = np.uint64(32)
-_NEWLINE, _SPACE = 10, 32
+_STEP = 0x9E3779B97F4A7C15
+_MIX = 0xD6E8FEB86659FD93
+_64_BITS = (1 << 64) - 1
+
+#: Words, and pairs of words, whose buckets are kept: queries repeat them, and hashing takes ten times as long as
+#: looking up. About 300 bytes each; longer words, which may be made up, are not kept.
+_KEPT, _KEPT_CHARACTERS = 32_768, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,116 +44,156 @@ class Bags:
 
     Attributes:
         buckets: Bucket numbers of all texts (m,), with repeats.
-        starts: Where each text begins, and the end (n + 1,).
+        starts: Where each text begins, and the end (n + 1).
     """
 
     buckets: Ints
-    starts: Ints
+    starts: Sequence[int]
+
+    def __len__(self) -> int:
+        """How many texts."""
+        return len(self.starts) - 1
 
     @property
     def rows(self) -> Ints:
         """The text each bucket belongs to (m,)."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        return np.arange(len(self)).repeat(np.diff(self.starts))
+
+    @property
+    def slices(self) -> Iterator[slice]:
+        """Where the buckets of each text are."""
+        return map(slice, self.starts, self.starts[1:])
 
 
 def ngrams(texts: Sequence[str]) -> Bags:
     """Character 3- and 4-grams, which may cross one space, and words alone and in pairs."""
-    text = _Codes.of(texts)
-    hashes, rows = text.words()
-    pairs = rows[:-1] == rows[1:]
-    found = [(hashes, rows), (_mixed(hashes[:-1] * _STEP + hashes[1:])[pairs], rows[:-1][pairs])]
-    found += [text.characters(length) for length in _CHARACTERS]
-    return _bags(found, len(texts), NGRAM_BITS)
+    content: list[bytes] = []
+    starts = [0]
+    for text in texts:
+        its_words = _words(text)
+        parts = [_word(word).ngrams for word in its_words]
+        parts += map(_between, its_words, its_words[1:])
+        content += parts
+        starts.append(starts[-1] + sum(map(len, parts)) // 2)
+    return Bags(np.frombuffer(b"".join(content), np.uint16).astype(np.int64), starts)
 
 
 def words(texts: Sequence[str]) -> Bags:
     """Single words."""
-    return _bags([_Codes.of(texts).words()], len(texts), WORD_BITS)
+    buckets: list[int] = []
+    starts = [0]
+    for text in texts:
+        buckets += [_word(word).bucket for word in _words(text)]
+        starts.append(len(buckets))
+    return Bags(np.array(buckets, np.int64), starts)
 
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """Sparse rows: text ``rows[i]`` has ``values[i]`` in ``buckets[i]``; ordered by row, each of length 1 or empty."""
+    """The buckets of bags with what each occurrence of one weighs.
 
-    rows: Ints
-    buckets: Ints
+    A text's weights, added up by bucket, are its tf-idf with (1 + ln tf), scaled to length 1; all are 0 where no bucket
+    has an idf.
+
+    Attributes:
+        bags: n texts, m buckets.
+        values: Weight of each bucket (m,).
+    """
+
+    bags: Bags
     values: Floats32
-    count: int
 
     @classmethod
     def of(cls, bags: Bags, idf: Floats32) -> Weighted:
-        """Each text's tf-idf with (1 + ln tf), scaled to length 1; buckets without idf are left out."""
-        bits = np.int64(NGRAM_BITS)
-        keys, counts = np.unique((bags.rows << bits) | bags.buckets, return_counts=True)
-        rows, buckets = keys >> bits, keys & ((1 << NGRAM_BITS) - 1)
-        values = ((1 + np.log(counts)) * idf[buckets]).astype(np.float32)
-        known = values > 0
-        rows, buckets, values = rows[known], buckets[known], values[known]
-        count = len(bags.starts) - 1
-        lengths = np.sqrt(np.bincount(rows, values * values, count))
-        return cls(rows, buckets, (values / lengths[rows]).astype(np.float32), count)
+        """The bags weighed by the idf of each bucket (2**13,)."""
+        values = idf.take(bags.buckets)
+        # Text by text: a query is one, and counting in many at once would have to sort.
+        for of_text in bags.slices:
+            buckets, its_values = bags.buckets[of_text], values[of_text]
+            counts = np.bincount(buckets, minlength=1 << NGRAM_BITS).take(buckets)
+            its_values *= _SHARES.take(counts, mode="clip")
+            length = math.sqrt((its_values * its_values).dot(counts))
+            its_values /= length or 1
+        return cls(bags, values)
 
     def times(self, table: Floats32) -> Floats32:
-        """The product of these rows with a dense table (buckets, columns), as (texts, columns)."""
-        product = np.zeros((self.count, table.shape[1]), np.float32)
-        bounds = np.searchsorted(self.rows, np.arange(self.count + 1))
-        for row, (start, end) in enumerate(pairwise(bounds)):
-            if end > start:
-                product[row] = self.values[start:end] @ table[self.buckets[start:end]]
+        """The product of each text's weights with a dense table (buckets, columns), as (texts, columns)."""
+        product = np.empty((len(self.bags), table.shape[1]), np.float32)
+        for row, of_text in enumerate(self.bags.slices):
+            product[row] = self.values[of_text] @ table.take(self.bags.buckets[of_text], axis=0)
         return product
 
 
 def inverse_document_frequency(bags: Bags) -> Floats32:
     """ln((1 + texts) / (1 + texts with it)) + 1 for each bucket, 0 for those never seen."""
-    count = len(bags.starts) - 1
-    distinct = np.unique((bags.rows << np.int64(NGRAM_BITS)) | bags.buckets) & ((1 << NGRAM_BITS) - 1)
-    frequency = np.bincount(distinct, minlength=1 << NGRAM_BITS)
-    return np.where(frequency > 0, np.log((1 + count) / (1 + frequency)) + 1, 0).astype(np.float32)
+    frequency = np.zeros(1 << NGRAM_BITS)
+    for of_text in bags.slices:
+        # Once, however often a bucket is named.
+        frequency[bags.buckets[of_text]] += 1
+    return np.where(frequency > 0, np.log((1 + len(bags)) / (1 + frequency)) + 1, 0).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------- hashing
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text[:READ_CHARACTERS].lower())
 
 
 @dataclass(frozen=True, slots=True)
-class _Codes:
-    """All texts as one array of code points, lower case, one space between words, one newline between texts."""
+class _Hashed:
+    """A word's hash, its bucket among words, and those among n-grams, uint16: its own and of what is within it."""
 
-    codes: Hashes
-    rows: Ints
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> _Codes:
-        joined = " \n ".join(text.replace("\n", " ") for text in texts).lower()
-        spaced = _BETWEEN_WORDS.sub(" ", f" {joined} ")
-        codes = np.frombuffer(spaced.encode("utf-32-le"), np.uint32).astype(np.uint64)
-        return cls(codes, np.cumsum(codes == _NEWLINE))
-
-    def characters(self, length: int) -> tuple[Hashes, Ints]:
-        count = max(len(self.codes) - length + 1, 0)
-        hashes = self.codes[:count].copy()
-        for place in range(1, length):
-            hashes = hashes * _STEP + self.codes[place : place + count]
-        within = (self.rows[:count] == self.rows[length - 1 :][:count]) & (self.codes[:count] != _NEWLINE)
-        # n-grams of different lengths are told apart.
-        salt = np.uint64(length * int(_MIX) % (1 << 64))
-        return _mixed(hashes[within] + salt), self.rows[:count][within]
-
-    def words(self) -> tuple[Hashes, Ints]:
-        inside = (self.codes != _SPACE) & (self.codes != _NEWLINE)
-        begins = inside & ~np.concatenate([[False], inside[:-1]])
-        at = np.flatnonzero(inside)
-        if not len(at):
-            return np.empty(0, np.uint64), np.empty(0, np.int64)
-        first = np.flatnonzero(begins)
-        place = at - first[np.cumsum(begins)[at] - 1]
-        letters = (self.codes[at] + np.uint64(7)) * _mixed(place.astype(np.uint64) * _STEP + _MIX)
-        return _mixed(np.add.reduceat(letters, np.searchsorted(at, first))), self.rows[first]
+    hash: int
+    bucket: int
+    ngrams: bytes
 
 
-def _mixed(hashes: Hashes) -> Hashes:
-    hashes = (hashes ^ (hashes >> _HALF)) * _MIX
-    return hashes ^ (hashes >> _HALF)
+def _word(word: str) -> _Hashed:
+    return _kept_word(word) if len(word) <= _KEPT_CHARACTERS else _hashed(word)
 
 
-def _bags(found: list[tuple[Hashes, Ints]], count: int, bits: int) -> Bags:
-    hashes, rows = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.argsort(rows, kind="stable")
-    buckets = (hashes[order] >> np.uint64(64 - bits)).astype(np.int64)
-    return Bags(buckets, np.searchsorted(rows[order], np.arange(count + 1)))
+def _between(left: str, right: str) -> bytes:
+    """Buckets of two words as a pair, and of the n-grams that cross the space between them."""
+    # Only the ends matter for the n-grams, but words come in pairs again and again.
+    short = len(left) <= _KEPT_CHARACTERS and len(right) <= _KEPT_CHARACTERS
+    return _kept_pair(left, right) if short else _pair(left, right)
+
+
+def _hashed(word: str) -> _Hashed:
+    # A sum over letters by their places: two words differ even where they have the same letters.
+    letters = sum((ord(letter) + 7) * _place(at) for at, letter in enumerate(word))
+    hashed = _mixed(letters & _64_BITS)
+    spaced = f" {word} "
+    grams = (spaced[at : at + length] for length in _CHARACTERS for at in range(len(spaced) - length + 1))
+    return _Hashed(hashed, hashed >> (64 - WORD_BITS), _buckets([hashed, *map(_gram, grams)]))
+
+
+def _pair(left: str, right: str) -> bytes:
+    pair = _mixed((_word(left).hash * _STEP + _word(right).hash) & _64_BITS)
+    crossing = f" {left}"[-2:] + " " + f"{right} "[:2]
+    return _buckets([pair, *map(_gram, (crossing[1:4], crossing[:4], crossing[1:]))])
+
+
+_kept_word = lru_cache(_KEPT)(_hashed)
+_kept_pair = lru_cache(_KEPT)(_pair)
+
+
+def _gram(characters: str) -> int:
+    found = 0
+    for character in characters:
+        found = (found * _STEP + ord(character)) & _64_BITS
+    # n-grams of different lengths are told apart.
+    return _mixed((found + len(characters) * _MIX) & _64_BITS)
+
+
+@cache
+def _place(at: int) -> int:
+    return _mixed((at * _STEP + _MIX) & _64_BITS)
+
+
+def _mixed(found: int) -> int:
+    found = ((found ^ (found >> 32)) * _MIX) & _64_BITS
+    return found ^ (found >> 32)
+
+
+def _buckets(hashes: Iterable[int]) -> bytes:
+    return array("H", [found >> (64 - NGRAM_BITS) for found in hashes]).tobytes()

@@ -133,7 +133,7 @@ class BaseIndex(Protocol):
             owners: The owners to ask for each query (n, k); -1 for none.
 
         Returns:
-            Arrays (n, k). With one row, it is also the second; with none, scores and row are -1, ``together`` -inf.
+            Arrays (n, k). With one row, it is also the second; with none, scores and row are -1.
         """
         ...
 

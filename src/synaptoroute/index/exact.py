@@ -65,6 +65,13 @@ class ExactIndex:
         starts = np.searchsorted(self._owners, self.present)
         return Grouped(self._vectors, starts, np.append(starts[1:], len(self)))
 
+    @cached_property
+    def _by_owner(self) -> Grouped:
+        """The rows as groups, group o being those of the owner o, and the last one without rows."""
+        owners = np.arange(self._owners[-1] + 2 if len(self) else 1)
+        starts = np.searchsorted(self._owners, owners)
+        return Grouped(self._vectors, starts, np.append(starts[1:], len(self)))
+
     def search(self, queries: Vectors, k: int, allow: Mask | None = None, *, exact: bool = False) -> Nearest:  # noqa: ARG002
         """See ``BaseIndex.search``. Takes about 0.1 ms a query for 10,000 rows in batches of 32."""
         if not len(self) or not len(queries):
@@ -81,9 +88,7 @@ class ExactIndex:
 
     def neighbours(self, queries: Vectors, owners: Rows) -> Neighbours:
         """See ``BaseIndex.neighbours``."""
-        groups = np.searchsorted(self.present, owners)
-        known = np.append(self.present, -2)[groups] == owners
-        return self.grouped.neighbours(queries, np.where(known, groups, -1))
+        return self._by_owner.neighbours(queries, np.minimum(owners, len(self._by_owner.starts) - 1))
 
     def members(self, owners: Rows) -> tuple[Rows, Rows]:
         """See ``BaseIndex.members``."""
@@ -93,7 +98,7 @@ class ExactIndex:
 
     def positions(self, owners: Rows, rows: Rows) -> Rows:
         """See ``BaseIndex.positions``."""
-        return rows - np.searchsorted(self._owners, owners)
+        return rows - self._by_owner.starts.take(owners, mode="clip")
 
     def rows_of(self, owner: int) -> Rows:
         """See ``BaseIndex.rows_of``."""
