@@ -86,6 +86,11 @@ class _Head:
                 newcomers.append(slot)
         return cls(learned, owners, np.array(newcomers, np.int64))
 
+    @cached_property
+    def usable(self) -> Mask:
+        """Which columns may be chosen."""
+        return self.owners >= 0
+
     def after(self, gone: Iterable[int], changed: Mapping[int, Route]) -> _Head:
         """The same head when routes in these slots are gone, and others have other utterances."""
         owners = np.where(np.isin(self.owners, [*gone, *changed]), -1, self.owners)
@@ -351,7 +356,7 @@ class RouteTable:
         head = self._head
         if head is None or head.learned.labelled is not self.labelled:
             return False
-        return not len(head.newcomers) and bool((head.owners >= 0).all())
+        return not len(head.newcomers) and bool(head.usable.all())
 
     @property
     def calibration(self) -> Calibration:
@@ -410,20 +415,26 @@ class RouteTable:
             if self.two_stage is None:
                 return self._by_neighbours(vectors, k, allow, exact=exact)
             return self.two_stage.rank(self.index, vectors, k, allow, exact=exact)
-        usable = head.owners >= 0
-        newcomers = self._no_slots()
-        newcomers[head.newcomers] = True
-        if allow is not None:
-            usable &= allow[head.owners]
-            newcomers &= allow
+        usable = head.usable if allow is None else head.usable & allow[head.owners]
         if not usable.any():
             return self._by_neighbours(vectors, k, allow, exact=exact)
         model = head.learned.model
         evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
         ranking = by_model(evidence, model.gate, head.owners)
-        if newcomers.any():
+        newcomers = self._newcomers(head, allow)
+        if newcomers is not None:
             ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers, exact=exact), self.calibration)
         return ranking
+
+    def _newcomers(self, head: _Head, allow: Mask | None) -> Mask | None:
+        """Which slots hold allowed routes that the head does not know; None if there are none."""
+        if not len(head.newcomers):
+            return None
+        mask = self._no_slots()
+        mask[head.newcomers] = True
+        if allow is not None:
+            mask &= allow
+        return mask if mask.any() else None
 
     def _by_neighbours(self, vectors: Vectors, k: int, allow: Mask | None, *, exact: bool) -> Ranking:
         nearest = self.index.search(vectors, k, allow, exact=exact)

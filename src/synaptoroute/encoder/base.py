@@ -12,8 +12,8 @@ from synaptoroute.errors import EncoderError, EncoderOutputError, SynaptoRouteEr
 
 Vectors = NDArray[np.float32]
 
-#: Rows whose length is off by more than this are normalised again; float32 rounding stays far below it.
-_UNIT_TOLERANCE = 1e-4
+#: Rows whose squared length is off by more than this are normalised again; float32 rounding stays far below it.
+_UNIT_TOLERANCE = 2e-4
 
 
 @runtime_checkable
@@ -88,10 +88,10 @@ def checked_vectors(raw: object, wanted: tuple[int, int], whose: str) -> Vectors
         raise EncoderOutputError(f"{whose} returned no numeric array: {exc}") from exc
     if vectors.shape != wanted:
         raise EncoderOutputError(f"{whose} returned shape {vectors.shape}, wanted {wanted}")
+    if not len(vectors) or np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1).max() <= _UNIT_TOLERANCE:
+        return vectors
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         row = int(np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))[0])
         raise EncoderOutputError(f"{whose} returned a NaN, infinite or zero vector for text {row}")
-    if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
-        vectors = (vectors / lengths[:, None]).astype(np.float32)
-    return vectors
+    return (vectors / lengths[:, None]).astype(np.float32)
