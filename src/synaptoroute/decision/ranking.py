@@ -53,11 +53,24 @@ def by_model(evidence: Evidence, gate: Gate, owners: Ints) -> Ranking:
         owners: The owner of each column of the head.
     """
     in_scope, right = gate.probabilities(evidence.features)
-    rest = in_scope * (1 - right) / np.maximum(1 - evidence.probabilities[:, 0], 1e-12)
-    confidences = rest[:, None] * evidence.probabilities
-    confidences[:, 0] = in_scope * right
-    confidences = np.minimum.accumulate(confidences, axis=1)
-    return Ranking(owners[evidence.columns], evidence.scores.astype(np.float64), evidence.rows, confidences)
+    confidences = [
+        _shared(*row) for row in zip(in_scope.tolist(), right.tolist(), evidence.probabilities.tolist(), strict=True)
+    ]
+    return Ranking(
+        owners[evidence.columns],
+        evidence.scores.astype(np.float64),
+        evidence.rows,
+        np.array(confidences).reshape(evidence.columns.shape),
+    )
+
+
+def _shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
+    """Confidences of candidates of these probabilities, never rising."""
+    confidences = [in_scope * right]
+    rest = in_scope * (1 - right) / max(1 - probabilities[0], 1e-12)
+    for probability in probabilities[1:]:
+        confidences.append(min(confidences[-1], rest * probability))
+    return confidences
 
 
 def challenged(learned: Ranking, newcomers: Ranking, calibration: Calibration) -> Ranking:
