@@ -66,7 +66,9 @@ class System:
 
     def command(self, environments: Path, folder: Path) -> list[str]:
         """How to run its worker on that folder. Raises PeersError if its environment cannot be made."""
-        python = environment(environments / self.name, self.requirements) if self.requirements else sys.executable
+        python = (
+            environment(environments / self.requirements[0], self.requirements) if self.requirements else sys.executable
+        )
         return [str(python), str(_WORKER), self.module, str(folder)]
 
 
@@ -74,6 +76,9 @@ OURS: Final = System(name="synaptoroute", module="ours")
 ENCODER: Final = System(name="encoder alone", module="encoder_alone")
 PEERS: Final = (
     System(name="semantic-router", module="semantic_router_1", requirements=("semantic-router==1.1.1",)),
+    System(
+        name="semantic-router-float32", module="semantic_router_1_float32", requirements=("semantic-router==1.1.1",)
+    ),
     System(name="synaptoroute-0.4.1", module="synaptoroute_0_4", requirements=("synaptoroute==0.4.1",)),
     System(name="synaptoroute-0.4.1-faiss", module="synaptoroute_0_4", requirements=("synaptoroute[faiss]==0.4.1",)),
 )

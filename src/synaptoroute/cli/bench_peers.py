@@ -17,8 +17,8 @@ def peers(
     data: Data = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option("--peer", help="semantic-router, synaptoroute-0.4.1 or synaptoroute-0.4.1-faiss; may be repeated; "
-                     "the first two unless given."),
+        typer.Option("--peer", help="semantic-router, semantic-router-float32, synaptoroute-0.4.1 or "
+                     "synaptoroute-0.4.1-faiss; may be repeated; all but the last unless given."),
     ] = None,
     env_dir: Annotated[
         Path | None, typer.Option("--env-dir", help="Folder for the peers' environments, used again; in the cache.")
@@ -54,7 +54,7 @@ def peers(
     from synaptoroute.bench.sources import cache_folder, data_folder
 
     known = {system.name: system for system in bench.PEERS}
-    names = peer or list(known)[:2]
+    names = peer or list(known)[:-1]
     measuring.require_known(names, list(known), "peer")
     size = _scale(scale)
     options = {"--rounds": rounds, "--in-flight": in_flight, "--scale": scale, "--time-limit": f"{time_limit:g}"}

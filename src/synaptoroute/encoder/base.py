@@ -94,4 +94,4 @@ def checked_vectors(raw: object, wanted: tuple[int, int], whose: str) -> Vectors
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         row = int(np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))[0])
         raise EncoderOutputError(f"{whose} returned a NaN, infinite or zero vector for text {row}")
-    return (vectors / lengths[:, None]).astype(np.float32)
+    return np.asarray(vectors / lengths[:, None], np.float32)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +29,27 @@ class System:
 
     saves = False
     version = metadata.version("semantic-router")
-    settings = "IndexedRouter, LocalIndex, float32 vectors; acall with the encoder on one thread a core"
+    settings = "IndexedRouter, LocalIndex, vectors as its own encoders give them; acall, encoder on one thread a core"
+
+    @staticmethod
+    def rows(vectors: Vectors) -> list[Any]:
+        """Vectors (n, dim) as its encoders return them: its index keeps and searches them as float64."""
+        found: list[Any] = vectors.tolist()
+        return found
 
     def __init__(self, encode: Callable[[Sequence[str]], Vectors], folder: Path, *, vectors: bool) -> None:  # noqa: ARG002
         self.encode = encode
 
     def build(self, utterances: dict[str, list[str]], vectors: Vectors | None) -> None:
         """Encode all at once: a second ``add`` would copy what the first one added."""
-        encoder = _Encoder(self.encode)
+        encoder = _Encoder(self.encode, self.rows)
         if vectors is None:
             routes = [semantic_router.Route(name=name, utterances=texts) for name, texts in utterances.items()]
             self._router = semantic_router.IndexedRouter(encoder=encoder, routes=routes)
             return
         index = LocalIndex()
         index.add(
-            embeddings=list(vectors),
+            embeddings=self.rows(vectors),
             routes=[name for name, texts in utterances.items() for _ in texts],
             utterances=[text for texts in utterances.values() for text in texts],
         )
@@ -83,14 +90,14 @@ class System:
 
 
 class _Encoder:
-    """Rows of float32 in place of lists of floats, which the index would keep and search as float64."""
+    """An encoder as it wants one."""
 
-    def __init__(self, encode: Callable[[Sequence[str]], Vectors]) -> None:
-        self._encode = encode
+    def __init__(self, encode: Callable[[Sequence[str]], Vectors], rows: Callable[[Vectors], list[Any]]) -> None:
+        self._encode, self._rows = encode, rows
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None)
 
-    def __call__(self, docs: list[str]) -> list[Vectors]:
-        return list(self._encode(docs))
+    def __call__(self, docs: list[str]) -> list[Any]:
+        return self._rows(self._encode(docs))
 
-    async def acall(self, docs: list[str]) -> list[Vectors]:
+    async def acall(self, docs: list[str]) -> list[Any]:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self, docs)
