@@ -18,7 +18,7 @@ SOURCE = Path(synaptoroute.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "server", "integrations", "testing"),
-    ("bench",),
+    ("bench", "bulk"),
     ("lint", "labelled_files"),
     ("router", "route_files"),
     ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking"),

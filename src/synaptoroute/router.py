@@ -350,6 +350,11 @@ class AdaptiveRouter:
         return self._encoder
 
     @property
+    def min_confidence(self) -> float | None:
+        """Least probability of being right that calls get which name none; None leaves it to the calibration."""
+        return self._min_confidence
+
+    @property
     def storage(self) -> BaseStorage:
         """The store."""
         return self._storage

@@ -53,15 +53,30 @@ def visible(text: str) -> str:
 
 
 @contextmanager
-def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr if that is a terminal. Gives the function that is told how many of how many are done."""
+def progress(doing: str, counted: str | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr if that is a terminal. Gives the function that is told how many of how many are done.
+
+    Args:
+        doing: What is being done.
+        counted: What the numbers are of, for a bar that shows them.
+    """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = Progress.get_default_columns()
+    if counted is not None:
+        columns = (*columns, MofNCompleteColumn(), TextColumn(counted))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal, so that ``progress`` draws a bar."""
+    from rich.console import Console
+
+    return Console(stderr=True).is_terminal
 
 
 def _to_stderr(prefix: str, style: str, message: str) -> None:

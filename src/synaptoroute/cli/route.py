@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import bulk, output
 from synaptoroute.cli.routes import DEFAULT_DB, Db
 from synaptoroute.cli.source import RoutesFile, router_over
 
@@ -40,13 +40,39 @@ def route(
         float | None, typer.Option(min=0, max=1, help="Least probability of being right; 0.5 unless given.")
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Consider only this route; may be repeated.")] = None,
+    source: bulk.Input = None,
+    target: bulk.Output = None,
+    text_column: bulk.TextColumn = "text",
+    add: bulk.Add = None,
+    prefix: bulk.Prefix = "route_",
+    batch_size: bulk.BatchSize = bulk.BATCH_ROWS,
+    overwrite: bulk.Overwrite = False,
 ) -> None:
-    """Route texts from arguments, a file or stdin.
+    """Route texts from arguments, a file or stdin; or a file of rows into another.
 
     Empty lines are skipped.
     A text that cannot be routed is reported on stderr, the others are answered.
     Exit codes: 0 all have a route, 1 failure, 2 wrong usage, 3 some have none.
+
+    With --input and --output, every row comes out again, with the decision in further columns; a row that cannot be
+    routed has a reason there. An interrupted run goes on where it was when it is repeated.
+    Exit codes: 0 the output is complete, 1 failure, 2 wrong usage.
     """
+    if source or target:
+        if texts or file or as_json or not (source and target):
+            raise typer.BadParameter("--input and --output go together, and without texts, --file and --json")
+        wanted = bulk.columns(text_column, add, prefix)
+        with router_over(context, db, routes) as router:
+            bulk.route_rows(
+                router,
+                source,
+                target,
+                wanted,
+                batch_rows=batch_size,
+                overwrite=overwrite,
+                asked={"threshold": threshold, "min_confidence": min_confidence, "allow": allow or None},
+            )
+        return
     if texts and file:
         raise typer.BadParameter("give texts or --file, not both")
     if not texts and not file and sys.stdin.isatty():

@@ -1,0 +1,1 @@
+"""Other frameworks, one thin module each, with their packages as extras."""
