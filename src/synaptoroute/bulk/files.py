@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.csv
@@ -165,6 +165,12 @@ class Sink(ABC):
     @abstractmethod
     def close(self) -> None:
         """Write what stands after the rows; the file stays open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
 
 class _ParquetSink(Sink):

@@ -135,13 +135,11 @@ def route_file(
 def _joined(parts: Parts, output: Path, make_sink: type[files.Sink], schema: pa.Schema, reason: str) -> Counter[str]:
     """Make the parts the output; how often there was which reason."""
     reasons: Counter[str] = Counter()
-    with whole(output) as temporary, temporary.open("wb") as file:
-        sink = make_sink(file, schema)
+    with whole(output) as temporary, temporary.open("wb") as file, make_sink(file, schema) as sink:
         for part in parts:
             for count in part.column(reason).value_counts().to_pylist():
                 reasons[count["values"]] += count["counts"]
             sink.write(part.select(schema.names).cast(schema))
-        sink.close()
     return reasons
 
 
