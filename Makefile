@@ -11,7 +11,7 @@ demo: .venv/.installed-core
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest --cov --cov-report=term -m "not slow"
 
-test-all: .venv/.installed-dev lint
+test-all: .venv/.installed-clusters lint
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: .venv/.installed-dev
@@ -36,6 +36,11 @@ format: .venv/.installed-dev
 .venv/.installed-dev: .venv/.pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@ .venv/.installed-core
+
+# Ray and Spark, half a gigabyte, for the tests that need them; Spark also needs Java 17 or newer.
+.venv/.installed-clusters: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet --group clusters
+	@touch $@
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -102,3 +102,17 @@ def test_on_a_terminal_a_bar_counts_the_rows(db: Path, tmp_path: Path) -> None: 
     assert "routing in.parquet" in shown
     # The numbers have colours of their own.
     assert re.search("[0-9]+/50 rows", re.sub("\x1b\\[[0-9;]*m", "", shown))
+
+
+def test_where_there_is_no_terminal_a_line_says_now_and_then_how_far_it_is(
+    db: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bulk, "_LINE_EVERY_S", 0.0)
+    write(tmp_path / "in.parquet", ["will it rain"] * 40)
+    result = run("route", "--db", db, "--input", "in.parquet", "--output", "out.parquet", "--batch-size", 20)
+    first, second, summary = result.stderr.splitlines()
+    assert re.fullmatch(r"20 of 40 rows, [0-9,]+ rows/s, 0 s left", first)
+    assert re.fullmatch(r"40 of 40 rows, [0-9,]+ rows/s, 0 s left", second)
+    assert summary.startswith("40 rows: ")

@@ -99,11 +99,11 @@ def _progress(source: Path) -> Iterator[Callable[[int, int | None], None]]:
             if before is None:
                 # What an earlier run has left, and what it took to learn, say nothing about the speed.
                 began, before = now, rows
-            if output.on_terminal() or now - said < _LINE_EVERY_S:
+            if output.on_terminal() or rows == before or now - said < _LINE_EVERY_S:
                 return
             said, speed = now, (rows - before) / (now - began)
             of = "" if total is None else f" of {total:,}"
-            left = "" if total is None or not speed else f", {(total - rows) / speed:,.0f} s left"
+            left = "" if total is None else f", {(total - rows) / speed:,.0f} s left"
             output.note(f"{rows:,}{of} rows, {speed:,.0f} rows/s{left}")
 
         yield tell

@@ -23,6 +23,7 @@ from synaptoroute.encoder.base import BaseEncoder, Vectors
 from synaptoroute.models import Route
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.storage.sqlite import SQLiteStorage
+from synaptoroute.table import SEGMENTED_FROM
 
 _QUERIES = 1_000
 _WARM_UP = 20
@@ -100,8 +101,11 @@ def _measured(router: AdaptiveRouter, table: Synthetic, rounds: int, changes: in
 def _compacting(
     router: AdaptiveRouter, queries: Vectors, more: Iterator[tuple[Route, Vectors]], routes: int
 ) -> Times | None:
-    """The queries from when enough routes were added until the index is compact again."""
-    for _ in range(0, max(_LEAST_ADDED, routes // 10), _ADDED_AT_ONCE):
+    """The queries from when enough routes were added until the index is compact again; None if it stays too small."""
+    adding = max(_LEAST_ADDED, routes // 10)
+    if (routes + adding) * UTTERANCES <= SEGMENTED_FROM:
+        return None
+    for _ in range(0, adding, _ADDED_AT_ONCE):
         added, vectors = zip(*islice(more, _ADDED_AT_ONCE), strict=True)
         router.add_routes(added, vectors=np.concatenate(vectors))
         if not router.settled:
