@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
+from synaptoroute import AdaptiveRouter
 from synaptoroute.encoder import BundledEncoder
+from synaptoroute.route_files import read_routes
+from synaptoroute.storage import SQLiteStorage
 
 
 @pytest.fixture(scope="session")
 def encoder() -> BundledEncoder:
     """The bundled encoder, loaded once for all tests."""
     return BundledEncoder()
+
+
+@pytest.fixture(scope="session")
+def learned_demo(tmp_path_factory: pytest.TempPathFactory, encoder: BundledEncoder) -> Path:
+    """A store of the demo's routes with what is learned from them, made once; for ``demo_store``."""
+    path = tmp_path_factory.mktemp("demo") / "store.db"
+    with (resources.files("synaptoroute") / "demo" / "routes.json").open("rb") as file:
+        routes = read_routes(file, "json")
+    with AdaptiveRouter(encoder, SQLiteStorage(path)) as router:
+        router.add_routes(routes)
+        router.wait_until_fitted()
+    return path
+
+
+@pytest.fixture
+def demo_store(learned_demo: Path, tmp_path: Path) -> Path:
+    """A copy of that store of the test's own, at store.db in its folder."""
+    return Path(shutil.copy(learned_demo, tmp_path / "store.db"))

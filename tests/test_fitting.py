@@ -36,9 +36,9 @@ def demo_queries() -> tuple[list[str], list[str | None]]:
 
 
 @pytest.fixture
-def router(encoder: BundledEncoder) -> Iterator[AdaptiveRouter]:
-    with AdaptiveRouter(encoder) as router:
-        router.add_routes(demo_routes())
+def router(encoder: BundledEncoder, demo_store: Path) -> Iterator[AdaptiveRouter]:
+    with AdaptiveRouter(encoder, SQLiteStorage(demo_store)) as router:
+        assert router.settled
         yield router
 
 

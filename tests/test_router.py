@@ -423,7 +423,7 @@ def test_readers_beside_a_writer_see_whole_revisions(encoder: BundledEncoder) ->
 
         with ThreadPoolExecutor(4) as pool:
             readers = [pool.submit(read) for _ in range(4)]
-            for generation in range(1, 40):
+            for generation in range(1, 15):
                 for side, text in vector.items():
                     router.delete_route(f"{side}_{generation - 1}")
                     router.add_route(Route(name=f"{side}_{generation}", utterances=[text]))

@@ -309,7 +309,10 @@ def _parsed_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
-        raise InvalidInputError(f"{where}not YAML: {exc.problem or exc.context}") from exc
+        problem = exc.problem or exc.context
+        # The parser has a limit of its own, in some versions below ours.
+        what = "it is nested too deeply" if "nesting depth" in str(problem) else f"not YAML: {problem}"
+        raise InvalidInputError(f"{where}{what}") from exc
     except yaml.YAMLError as exc:
         raise InvalidInputError(f"not YAML: {' '.join(str(exc).split())}") from exc
 

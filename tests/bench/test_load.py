@@ -49,6 +49,7 @@ from synaptoroute.errors import RouterOverloadedError
 from synaptoroute.models import Decision, Route
 from synaptoroute.router import AdaptiveRouter, RouteOptions
 from tests.bench.conftest import TINY
+from tests.seeded import SeededEncoder
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -218,6 +219,16 @@ def test_mutation_times_changes_and_the_queries_beside_them(encoder: BundledEnco
     assert row.add.n == row.delete.n == 30
     assert all(map(ascending, (row.add, row.delete, row.alone, row.beside)))
     assert len(row.p99_ratio.by_round) == 2
+    assert row.compacting is None, "so small a table is never compacted"
+
+
+@pytest.mark.slow
+def test_queries_are_timed_beside_a_compaction_of_a_large_table() -> None:
+    encoder = SeededEncoder()
+    told = Told(mutation.steps([4_000], 1, encoder.dim))
+    (row,) = mutation.measure([4_000], rounds=1, changes=2, encoder=encoder, step=told.step)
+    assert row.compacting is not None
+    assert ascending(row.compacting)
 
 
 # --------------------------------------------------------------------------------------------------- fresh processes

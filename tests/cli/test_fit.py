@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from synaptoroute.encoder import BundledEncoder
-from synaptoroute.route_files import read_routes
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.storage import SQLiteStorage
 from synaptoroute.storage.base import LabelledQueries
@@ -20,13 +18,11 @@ QUERIES = (DEMO / "queries.csv").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_with_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: BundledEncoder) -> None:
-    monkeypatch.chdir(tmp_path)
+def _in_a_folder_with_a_store(demo_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo_store.parent)
     monkeypatch.delenv("SYNAPTOROUTE_DB", raising=False)
     Path("routes.json").write_bytes((DEMO / "routes.json").read_bytes())
     Path("queries.csv").write_text(QUERIES, encoding="utf-8")
-    with AdaptiveRouter(encoder, SQLiteStorage("store.db")) as router:
-        router.add_routes(read_routes("routes.json"))
 
 
 def fit_of_the_store() -> LabelledQueries | None:
