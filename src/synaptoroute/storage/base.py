@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.errors import RevisionConflictError
 from synaptoroute.models import Route
 from synaptoroute.storage.history import Snapshot, StoredHistory
 
@@ -135,6 +136,16 @@ class StoredStream:
     state: StoreState
     batches: Iterator[tuple[tuple[Route, ...], Vectors]]
     labelled: LabelledQueries | None
+
+
+def require_revision(name: str, *, seen: int, expected: int) -> None:
+    """Raise RevisionConflictError unless the route changed last at the expected revision; 0 for no route."""
+    if seen != expected:
+        state = f"changed last at revision {seen}" if seen else "is not there"
+        wanted = f"at revision {expected} when it was read" if expected else "expected to be new"
+        raise RevisionConflictError(
+            f"route {name!r} {state}, but was {wanted}; nothing was changed: read it again and decide anew"
+        )
 
 
 class BaseStorage(Protocol):

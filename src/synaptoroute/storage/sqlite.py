@@ -38,6 +38,7 @@ from synaptoroute.storage.base import (
     StoredTable,
     StoreState,
     Vectors,
+    require_revision,
 )
 from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
 from synaptoroute.storage.history_tables import Recorder
@@ -400,13 +401,7 @@ class SQLiteStorage:
 
     def _require_expected(self, connection: sqlite3.Connection, expected: Mapping[str, int]) -> None:
         for name, revision in expected.items():
-            seen = _route_revision(connection, name)
-            if seen != revision:
-                state = f"changed at revision {seen}" if seen else "is not there"
-                wanted = f"expected to have changed last at revision {revision}" if revision else "expected to be new"
-                raise RevisionConflictError(
-                    f"route {name!r} {state}, but was {wanted}; nothing was changed: read it again and decide anew"
-                )
+            require_revision(name, seen=_route_revision(connection, name), expected=revision)
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
         row = (encoder.fingerprint, encoder.name, encoder.dim)
