@@ -5,15 +5,28 @@ from __future__ import annotations
 import functools
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from synaptoroute import planning
+from synaptoroute.asking import Terms
+from synaptoroute.encoder.base import BaseEncoder
+from synaptoroute.errors import InvalidInputError, RevisionConflictError
 from synaptoroute.history import RouteDiff, changed_since, current_actor, differences
 from synaptoroute.lane import Lane, Progress
+from synaptoroute.migration import (
+    FormerEncoder,
+    Given,
+    MigrationReport,
+    encode_beside,
+    given_queries,
+    reported,
+    unchanged,
+)
 from synaptoroute.models import Route, clean_name
-from synaptoroute.storage.base import BaseStorage, Change
+from synaptoroute.shadow import Shadow
+from synaptoroute.storage.base import BaseStorage, Change, EncoderIdentity
 from synaptoroute.storage.history import HistoryEntry, Snapshot
-from synaptoroute.table import RouteTable
+from synaptoroute.table import Learned, RouteTable
 
 Plan = Callable[[RouteTable], list[Change]]
 
@@ -24,6 +37,7 @@ class Revisions(ABC):
     _lane: Lane
     _storage: BaseStorage
     _actor: str | None
+    _migrating: threading.Lock
 
     @property
     @abstractmethod
@@ -31,6 +45,20 @@ class Revisions(ABC):
 
     @abstractmethod
     def _require_open(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def _plain_terms(self) -> Terms: ...
+
+    @abstractmethod
+    def _open_lane(self, encoder: BaseEncoder) -> Lane: ...
+
+    @abstractmethod
+    def _publish(self, learned: Learned | None, lane: Lane) -> None: ...
+
+    @abstractmethod
+    def wait_until_fitted(self, timeout_s: float | None = None) -> bool:
+        """See ``AdaptiveRouter``."""
 
     @abstractmethod
     def _change(self, plan: Plan, *, expected: Mapping[str, int] | None = None, cause: str | None = None) -> int: ...
@@ -108,3 +136,126 @@ class Revisions(ABC):
         self, table: RouteTable, wanted: Mapping[str, Route | None], progress: Progress | None
     ) -> list[Change]:
         return planning.becoming(table, wanted, functools.partial(self._lane.encode, progress=progress))
+
+    # --------------------------------------------------------------------------------------------------- shadows
+    def shadow(self, of: int | str, *, examples: int = 0) -> Shadow:
+        """Ask the routes of a revision or a snapshot what live queries are asked, to see what they would change.
+
+        The shadow learns in the background as the live table does. Live queries do not wait for it. Close it, or use
+        it as a context manager.
+
+        Args:
+            of: A revision, or the name of a snapshot.
+            examples: So many changed queries are kept as texts for the report; none unless asked for.
+
+        Raises:
+            RevisionNotFoundError: The revision has not been reached yet, or its history was forgotten.
+            SnapshotNotFoundError: There is no such snapshot.
+            EncoderError: An utterance that is not stored any more could not be encoded.
+        """
+        self._require_open()
+        lane = self._lane
+        table = lane.table
+        if isinstance(of, str):
+            wanted, source = planning.only(table, self._storage.snapshot_routes(of)), f"snapshot {of}"
+        else:
+            wanted, source = changed_since(table, self._storage, of), f"revision {of}"
+        changes = planning.becoming(table, wanted, lane.encode)
+
+        def plan(now: RouteTable) -> list[Change]:
+            if now.revision != table.revision:
+                raise RevisionConflictError(
+                    f"the routes are at revision {now.revision}, the shadow was made at {table.revision}: promoting it "
+                    "would undo what was changed since; make another, or use 'rollback' or 'use_snapshot'"
+                )
+            return changes
+
+        def promote(candidate: RouteTable) -> int:
+            with self._changing:
+                revision = self._change(plan, cause=f"shadow of {source}")
+                self._publish(candidate.learned or candidate.two_stage, lane)
+            return revision
+
+        def closed(shadow: Shadow) -> None:
+            with self._changing:
+                lane.observers = tuple(other for other in lane.observers if other is not shadow)
+
+        shadow = Shadow(
+            lane,
+            table.applied(changes, table.revision).with_learned(None),
+            of=source,
+            plain=self._plain_terms,
+            promote=promote,
+            examples=examples,
+            closed=closed,
+        )
+        with self._changing:
+            lane.observers = (*lane.observers, shadow)
+        return shadow
+
+    def _close_shadows(self) -> None:
+        for observer in self._lane.observers:
+            if isinstance(observer, Shadow):
+                observer.close()
+
+    # ---------------------------------------------------------------------------------------------- another encoder
+    def migrate_encoder(
+        self,
+        encoder: BaseEncoder,
+        *,
+        queries: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+        progress: Progress | None = None,
+    ) -> MigrationReport:
+        """Encode everything anew with another encoder, while queries go on with the present one, then swap the two.
+
+        The vectors are made part by part and kept in the store beside those in use: after a crash, the same call goes
+        on where it was. Routes may be changed meanwhile; at the end changes wait, while the store is swapped in one
+        transaction and the head is learned anew. Then queries are decided by the new vectors.
+
+        With the present encoder, it removes what an unfinished migration has left, and changes nothing.
+
+        Args:
+            encoder: The other one.
+            queries: To be decided before and after, for the report. Without them, those of ``fit``, or else held-out
+                utterances are.
+            labels: The route of each query, None for out of scope, if it is known.
+            progress: Told how many of how many texts have been encoded.
+
+        Raises:
+            InvalidInputError: A migration is running already, or queries and labels are not of one length.
+            EncoderError: One of the encoders failed.
+            RevisionConflictError: Another process changes the store; close its router first.
+            StorageError: The store cannot be read or written. If that was after the swap, queries go on with the
+                former encoder until the router is opened anew.
+        """
+        self._require_open()
+        if not self._migrating.acquire(blocking=False):
+            raise InvalidInputError("a migration to another encoder is running already; wait for it")
+        try:
+            return self._migrate(encoder, given_queries(queries, labels), progress)
+        finally:
+            self._migrating.release()
+
+    def _migrate(self, encoder: BaseEncoder, given: Given | None, progress: Progress | None) -> MigrationReport:
+        identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
+        former = self._lane
+        if identity.fingerprint == former.identity.fingerprint:
+            self._storage.save_reencoded([], former.encode([]), encoder=identity)
+            return unchanged(former)
+        if not isinstance(former.encoder, FormerEncoder):
+            self.wait_until_fitted()
+        encoded = encode_beside(self._storage, encoder, identity, progress)
+        with self._changing:
+            self._require_open()
+            # What has been changed meanwhile.
+            encoded += encode_beside(self._storage, encoder, identity)
+            revision = self._storage.swap_encoder(identity, expected_revision=former.table.revision, actor=self._acting)
+            lane = self._open_lane(encoder)
+            if lane.table.can_learn:
+                lane.table = lane.table.with_learned(lane.table.learn())
+            self._lane = lane
+        self._publish(lane.table.learned, lane)
+        former.batcher.close()
+        self.wait_until_fitted()
+        return reported(former, lane, given, self._plain_terms, revision=revision, encoded=encoded)

@@ -81,13 +81,17 @@ class AdaptiveRouter(Revisions):
         self._min_confidence = probability(min_confidence)
         self._actor = checked_actor(actor)
         self._lock: PerProcess[threading.RLock] = PerProcess()
+        self._migrating = threading.Lock()
         self._closed = False
         # Changes made while the table is being rebuilt, with their revisions.
         self._journal: list[tuple[Sequence[Change], int]] | None = None
         self._upkeep = Upkeep(lambda: self._table, lambda table: self._lane.settled(table), self._settle)
-        encoder = encoder if encoder is not None else BundledEncoder(profile=self._profile)
-        self._lane = Lane(
-            encoder, self._storage, profile=self._profile, cache_bytes=cache_bytes, wake=self._upkeep.wake
+        self._cache_bytes = cache_bytes
+        self._lane = self._open_lane(encoder if encoder is not None else BundledEncoder(profile=self._profile))
+
+    def _open_lane(self, encoder: BaseEncoder) -> Lane:
+        return Lane(
+            encoder, self._storage, profile=self._profile, cache_bytes=self._cache_bytes, wake=self._upkeep.wake
         )
 
     # ------------------------------------------------------------------------------------------------- routing
@@ -111,8 +115,14 @@ class AdaptiveRouter(Revisions):
 
     def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
-        texts, asked, deadline_s, known = self._asked(queries, options)
-        return known or self._lane.batcher.run(texts, asked, deadline_s=deadline_s)
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                return lane.known(texts, asked) or lane.batcher.run(texts, asked, deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -120,20 +130,22 @@ class AdaptiveRouter(Revisions):
 
     async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """``route_many`` without blocking the event loop."""
-        texts, asked, deadline_s, known = self._asked(queries, options)
-        return known or await self._lane.batcher.arun(texts, asked, deadline_s=deadline_s)
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                return lane.known(texts, asked) or await lane.batcher.arun(texts, asked, deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
 
-    def _asked(
-        self, queries: Sequence[str], options: RouteOptions
-    ) -> tuple[list[str], Terms, float | None, list[Decision]]:
-        """Clean texts, how to decide them and within how long, and the decisions if all have just been made."""
+    def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Terms, float | None]:
+        """Clean texts, how to decide them, and within how long."""
         self._require_open()
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
         asked = terms(options, self._min_confidence) if options else self._plain_terms
-        deadline_s = deadline_of(options)
-        texts = [clean_query(query) for query in queries]
-        return texts, asked, deadline_s, self._lane.known(texts, asked)
+        return [clean_query(query) for query in queries], asked, deadline_of(options)
 
     @functools.cached_property
     def _plain_terms(self) -> Terms:
@@ -147,7 +159,8 @@ class AdaptiveRouter(Revisions):
     def refit(self) -> None:
         """Learn from the current routes now, in this thread; takes seconds (see ``wait_until_fitted``)."""
         self._require_open()
-        self._publish(self._table.learn())
+        lane = self._lane
+        self._publish(lane.table.learn(), lane)
         self._upkeep.forget_failure()
 
     def wait_until_fitted(self, timeout_s: float | None = None) -> bool:
@@ -191,19 +204,22 @@ class AdaptiveRouter(Revisions):
         """
         self._require_open()
         check_queries(queries, labels)
-        names = check_labels(labels, self._table)
+        lane = self._lane
+        names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
-        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=self._encode(texts))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts))
         report, labelled, learned = fit(
-            self._table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
+            lane.table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
         )
         if report.applied:
             with self._changing:
                 self._require_open()
-                self._storage.save_labelled(labelled, encoder=self._lane.identity)
+                if lane is not self._lane:
+                    raise RevisionConflictError("the encoder was changed while queries were fitted; fit them again")
+                self._storage.save_labelled(labelled, encoder=lane.identity)
                 # Both at once: between the two, a query would send the learner off to learn this again.
                 self._table = self._table.with_labelled(labelled).with_learned(learned)
-            self._publish(learned)
+            self._publish(learned, lane)
         return report
 
     def forget_fit(self) -> None:
@@ -228,11 +244,15 @@ class AdaptiveRouter(Revisions):
         self.wait_until_fitted()
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
-        decisions = self._table.decide(texts, self._encode(texts), **self._plain_terms._asdict())
+        lane = self._lane
+        decisions = lane.table.decide(texts, lane.encode(texts), **self._plain_terms._asdict())
         return evaluated(queries, names, decisions)
 
-    def _publish(self, learned: Learned | None) -> None:
+    def _publish(self, learned: Learned | None, lane: Lane) -> None:
+        """Use and keep what was learned from a table of that lane, unless it is not the router's any more."""
         with self._changing:
+            if lane is not self._lane:
+                return
             self._table = table = self._table.with_learned(learned)
         content = learned_file.dump(learned, table) if learned else None
         if content is not None and not self._closed:
@@ -247,21 +267,27 @@ class AdaptiveRouter(Revisions):
         return self._lane.settled(self._table)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:
+        lane = self._lane
+        if lane.table.encode is not table.encode:
+            # The encoder was changed since the upkeep looked; it will look again.
+            return
         # Verified first: compacting damaged vectors would give them a valid checksum.
-        if not self._files.verified:
-            self._files.verify(self._rebuild)
-        elif self._files.needs_compaction(table):
-            self._rebuild(lambda older: self._files.compacted(older, checkpoint))
+        if not lane.files.verified:
+            lane.files.verify(lambda rebuilt: self._rebuild(rebuilt, lane))
+        elif lane.files.needs_compaction(table):
+            self._rebuild(lambda older: lane.files.compacted(older, checkpoint), lane)
         else:
-            self._publish(table.learn(checkpoint))
+            self._publish(table.learn(checkpoint), lane)
 
-    def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable]) -> None:
+    def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable], lane: Lane) -> None:
         """Make a table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""
         with self._changing:
-            older, self._journal = self._table, []
+            older, self._journal = lane.table, []
         try:
             table = rebuilt(older)
             with self._changing:
+                if lane is not self._lane:
+                    return
                 for changes, revision in self._journal:
                     # One that was read from the store may have some of the changes already.
                     if revision > table.revision:
@@ -374,15 +400,15 @@ class AdaptiveRouter(Revisions):
             progress: Told how many of how many utterances have been encoded.
         """
         routes = list(routes)
-        if vectors is not None:
-            count = sum(len(route.utterances) for route in routes)
-            vectors = checked_vectors(vectors, (count, self._lane.identity.dim), "the given vectors")
+        count = sum(len(route.utterances) for route in routes)
 
         def plan(table: RouteTable) -> list[Change]:
-            planning.require_new(table, routes)
             if vectors is None:
+                planning.require_new(table, routes)
                 return self._puts(table, routes, progress)
-            return planning.puts_of_known(routes, vectors)
+            known = checked_vectors(vectors, (count, self._lane.identity.dim), "the given vectors")
+            planning.require_new(table, routes)
+            return planning.puts_of_known(routes, known)
 
         return self._change(plan)
 
@@ -438,13 +464,14 @@ class AdaptiveRouter(Revisions):
 
     @contextmanager
     def _growing(self) -> Iterator[None]:
+        files = self._files
         with self._changing:
-            self._files.growing += 1
+            files.growing += 1
         try:
             yield
         finally:
             with self._changing:
-                self._files.growing -= 1
+                files.growing -= 1
 
     def update_route(
         self,
@@ -589,6 +616,7 @@ class AdaptiveRouter(Revisions):
         """
         with self._changing:
             self._closed = True
+        self._close_shadows()
         self._lane.batcher.close(drain_s)
         self._upkeep.close()
         self._storage.close()
