@@ -351,8 +351,8 @@ class SQLiteStorage:
                 raise EncoderMismatchError(
                     f"{self._path} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
                     f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
-                    "written with; or encode all it holds anew: 'synaptoroute routes migrate-encoder' for the "
-                    "bundled encoder, synaptoroute.migration.migrate_store for any"
+                    "written with; or encode all it holds anew, with 'synaptoroute routes migrate-encoder' while no "
+                    "router uses it, or with router.migrate_encoder(...) while one does"
                 )
 
     # ------------------------------------------------------------------------------------------------ writing
