@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
@@ -157,7 +158,7 @@ def reported(
 ) -> MigrationReport:
     """Decide the same queries by the table before and the one after."""
     lanes = former, current
-    tables = former.table, current.table
+    tables: tuple[RouteTable, ...] = former.table, current.table
     labelled = [table.labelled for table in tables]
     basis: Basis
     if given is not None:
@@ -168,6 +169,9 @@ def reported(
         vectors = [its.vectors for its in labelled if its is not None]
     else:
         basis = "held out"
+        if isinstance(former.encoder, FormerEncoder):
+            # It could not encode the background sentences either: then both are calibrated without them.
+            tables = tuple(replace(table, encode=partial(_nothing, table.index.dim)) for table in tables)
         tables, texts, labels, vectors = _held_out(*tables)
     before, after = (table.decide(texts, rows, **terms._asdict()) for table, rows in zip(tables, vectors, strict=True))
     return MigrationReport(
@@ -181,6 +185,10 @@ def reported(
         right_after=_right(after, labels),
         thresholds=sum(route.threshold is not None for route in current.table.routes),
     )
+
+
+def _nothing(dim: int, _texts: tuple[str, ...]) -> Vectors:
+    return np.empty((0, dim), np.float32)
 
 
 def _held_out(

@@ -44,7 +44,7 @@ def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
         require_store(db)
     storage = SQLiteStorage(db)
     try:
-        with AdaptiveRouter(storage=storage) as router:
+        with AdaptiveRouter(storage=storage, actor=output.user()) as router:
             yield router
     finally:
         storage.close()
