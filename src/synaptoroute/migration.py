@@ -13,7 +13,7 @@ from synaptoroute.asking import Terms
 from synaptoroute.comparison import Comparison, compared
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.errors import EncoderUnavailableError, InvalidInputError
-from synaptoroute.evaluation import check_queries
+from synaptoroute.evaluation import check_labels, check_queries
 from synaptoroute.lane import Lane
 from synaptoroute.models import Decision, clean_query
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity, PutRoute
@@ -121,21 +121,49 @@ def encode_beside(
 
 
 # ----------------------------------------------------------------------------------------------------- reporting
-class Given(NamedTuple):
-    """Queries that the caller gave, and what is right, if that is known."""
+class Asked(NamedTuple):
+    """Queries to be decided before and after.
 
+    Attributes:
+        basis: Where they are from.
+        texts: The queries (n).
+        labels: What is right (n); None if nobody said.
+        before: Their vectors by the former encoder (n, dim).
+        after: And by the other one.
+    """
+
+    basis: Basis
     texts: Sequence[str]
     labels: Sequence[str | None] | None
+    before: Vectors
+    after: Vectors
 
 
-def given_queries(queries: Sequence[str] | None, labels: Sequence[str | None] | None) -> Given | None:
-    """Clean queries; None if there are none. Raises InvalidInputError."""
+def asked_by_caller(
+    queries: Sequence[str] | None, labels: Sequence[str | None] | None, lane: Lane, encoder: BaseEncoder
+) -> Asked | None:
+    """The queries that the caller gave, encoded; None if there are none.
+
+    Raises:
+        InvalidInputError: Their lengths differ, or a label is no route.
+        EncoderError: One of the encoders failed.
+    """
     if queries is None:
         if labels is not None:
             raise InvalidInputError("labels are given and no queries; give both, or queries alone")
         return None
     check_queries(queries, [None] * len(queries) if labels is None else labels)
-    return Given([clean_query(query) for query in queries], labels)
+    names = None if labels is None else check_labels(labels, lane.table)
+    texts = [clean_query(query) for query in queries]
+    return Asked("given", texts, names, lane.encode(texts), encode_checked(encoder, texts))
+
+
+def asked_by_fit(former: RouteTable, current: RouteTable) -> Asked | None:
+    """The labelled queries of both tables, which are the same; None if there are none."""
+    before, after = former.labelled, current.labelled
+    if before is None or after is None:
+        return None
+    return Asked("labelled", before.texts, before.labels, before.vectors, after.vectors)
 
 
 def unchanged(lane: Lane) -> MigrationReport:
@@ -154,35 +182,27 @@ def unchanged(lane: Lane) -> MigrationReport:
 
 
 def reported(
-    former: Lane, current: Lane, given: Given | None, terms: Terms, *, revision: int, encoded: int
+    former: Lane, current: Lane, asked: Asked | None, terms: Terms, *, revision: int, encoded: int
 ) -> MigrationReport:
-    """Decide the same queries by the table before and the one after."""
-    lanes = former, current
-    tables: tuple[RouteTable, ...] = former.table, current.table
-    labelled = [table.labelled for table in tables]
-    basis: Basis
-    if given is not None:
-        basis, texts, labels = "given", given.texts, given.labels
-        vectors = [lane.encode(texts) for lane in lanes]
-    elif labelled[0] is not None:
-        basis, texts, labels = "labelled", labelled[0].texts, labelled[0].labels
-        vectors = [its.vectors for its in labelled if its is not None]
-    else:
-        basis = "held out"
+    """Decide the same queries by the table before and the one after; held-out utterances if there are none."""
+    tables = former.table, current.table
+    if asked is None:
         if isinstance(former.encoder, FormerEncoder):
             # It could not encode the background sentences either: then both are calibrated without them.
-            tables = tuple(replace(table, encode=partial(_nothing, table.index.dim)) for table in tables)
-        tables, texts, labels, vectors = _held_out(*tables)
-    before, after = (table.decide(texts, rows, **terms._asdict()) for table, rows in zip(tables, vectors, strict=True))
+            one, other = (replace(table, encode=partial(_nothing, table.index.dim)) for table in tables)
+            tables = one, other
+        tables, asked = _held_out(*tables)
+    before = tables[0].decide(asked.texts, asked.before, **terms._asdict())
+    after = tables[1].decide(asked.texts, asked.after, **terms._asdict())
     return MigrationReport(
         former=former.identity,
         current=current.identity,
         revision=revision,
         encoded=encoded,
-        basis=basis,
-        decisions=compared(texts, before, after, examples=EXAMPLES),
-        right_before=_right(before, labels),
-        right_after=_right(after, labels),
+        basis=asked.basis,
+        decisions=compared(asked.texts, before, after, examples=EXAMPLES),
+        right_before=_right(before, asked.labels),
+        right_after=_right(after, asked.labels),
         thresholds=sum(route.threshold is not None for route in current.table.routes),
     )
 
@@ -191,29 +211,30 @@ def _nothing(dim: int, _texts: tuple[str, ...]) -> Vectors:
     return np.empty((0, dim), np.float32)
 
 
-def _held_out(
-    former: RouteTable, current: RouteTable
-) -> tuple[tuple[RouteTable, RouteTable], list[str], list[str], list[Vectors]]:
-    """Both tables without the last utterance of up to 1,000 routes, those utterances, their routes and vectors.
+def _held_out(former: RouteTable, current: RouteTable) -> tuple[tuple[RouteTable, RouteTable], Asked]:
+    """Both tables without the last utterance of up to 1,000 routes, and those utterances.
 
     Routes of one utterance keep it. A route that is not the same in both is left out.
     """
     several = [name for name in current.catalog if len(current.get(name).utterances) > 1 and name in former]
     same = [name for name in several if former.get(name).utterances == current.get(name).utterances]
     names = same[:: max(1, -(-len(same) // _HELD_OUT))]
+    (before, rows_before), (after, rows_after) = (_without_last(table, names) for table in (former, current))
     texts = [current.get(name).utterances[-1] for name in names]
-    tables, vectors = [], []
-    for table in (former, current):
-        rows = [table.index.rows_of(table.catalog.slot(name))[-1] for name in names]
-        vectors.append(table.index.vectors_of(np.array(rows, np.int64)))
-        none = np.empty((0, table.index.dim), np.float32)
-        puts = []
-        for name, text in zip(names, texts, strict=True):
-            route = table.get(name)
-            kept = route.replaced(utterances=route.utterances[:-1])
-            puts.append(PutRoute(route=kept, added=(), vectors=none, removed=(text,)))
-        tables.append(table.applied(puts, table.revision).with_learned(None))
-    return (tables[0], tables[1]), texts, names, vectors
+    return (before, after), Asked("held out", texts, names, rows_before, rows_after)
+
+
+def _without_last(table: RouteTable, names: Sequence[str]) -> tuple[RouteTable, Vectors]:
+    """The table without the last utterance of each of these routes, and the vectors of those (n, dim)."""
+    rows = [table.index.rows_of(table.catalog.slot(name))[-1] for name in names]
+    none = np.empty((0, table.index.dim), np.float32)
+    puts = []
+    for name in names:
+        *kept, last = table.get(name).utterances
+        route = table.get(name).replaced(utterances=kept)
+        puts.append(PutRoute(route=route, added=(), vectors=none, removed=(last,)))
+    without = table.applied(puts, table.revision).with_learned(None)
+    return without, table.index.vectors_of(np.array(rows, np.int64))
 
 
 def _right(decisions: Sequence[Decision], labels: Sequence[str | None] | None) -> int | None:

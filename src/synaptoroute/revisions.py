@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from synaptoroute import planning
 from synaptoroute.asking import Terms
 from synaptoroute.encoder.base import BaseEncoder
-from synaptoroute.errors import InvalidInputError, RevisionConflictError
+from synaptoroute.errors import (
+    EncoderError,
+    InvalidInputError,
+    RevisionConflictError,
+    RouterClosedError,
+    SynaptoRouteError,
+)
 from synaptoroute.history import RouteDiff, changed_since, current_actor, differences
 from synaptoroute.lane import Lane, Progress
 from synaptoroute.migration import (
     FormerEncoder,
-    Given,
     MigrationReport,
+    asked_by_caller,
+    asked_by_fit,
     encode_beside,
-    given_queries,
     reported,
     unchanged,
 )
@@ -29,6 +37,8 @@ from synaptoroute.storage.history import HistoryEntry, Snapshot
 from synaptoroute.table import Learned, RouteTable
 
 Plan = Callable[[RouteTable], list[Change]]
+
+logger = logging.getLogger(__name__)
 
 
 class Revisions(ABC):
@@ -233,18 +243,25 @@ class Revisions(ABC):
         if not self._migrating.acquire(blocking=False):
             raise InvalidInputError("a migration to another encoder is running already; wait for it")
         try:
-            return self._migrate(encoder, given_queries(queries, labels), progress)
+            return self._migrate(encoder, queries, labels, progress)
         finally:
             self._migrating.release()
 
-    def _migrate(self, encoder: BaseEncoder, given: Given | None, progress: Progress | None) -> MigrationReport:
+    def _migrate(
+        self,
+        encoder: BaseEncoder,
+        queries: Sequence[str] | None,
+        labels: Sequence[str | None] | None,
+        progress: Progress | None,
+    ) -> MigrationReport:
         identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
         former = self._lane
         if identity.fingerprint == former.identity.fingerprint:
             self._storage.save_reencoded([], former.encode([]), encoder=identity)
             return unchanged(former)
+        asked = asked_by_caller(queries, labels, former, encoder)
         if not isinstance(former.encoder, FormerEncoder):
-            self.wait_until_fitted()
+            self._settle_for_comparison()
         encoded = encode_beside(self._storage, encoder, identity, progress)
         with self._changing:
             self._require_open()
@@ -253,9 +270,20 @@ class Revisions(ABC):
             revision = self._storage.swap_encoder(identity, expected_revision=former.table.revision, actor=self._acting)
             lane = self._open_lane(encoder)
             if lane.table.can_learn:
-                lane.table = lane.table.with_learned(lane.table.learn())
+                with suppress(EncoderError):  # Else it will be learned in the background, once the encoder works.
+                    lane.table = lane.table.with_learned(lane.table.learn())
             self._lane = lane
+            asked = asked or asked_by_fit(former.table, lane.table)
         self._publish(lane.table.learned, lane)
         former.batcher.close()
-        self.wait_until_fitted()
-        return reported(former, lane, given, self._plain_terms, revision=revision, encoded=encoded)
+        self._settle_for_comparison()
+        return reported(former, lane, asked, self._plain_terms, revision=revision, encoded=encoded)
+
+    def _settle_for_comparison(self) -> None:
+        """Wait until all is learned, if it can be: an encoder that does not work shall not be one to keep for ever."""
+        try:
+            self.wait_until_fitted()
+        except RouterClosedError:
+            raise
+        except SynaptoRouteError as exc:
+            logger.warning("decisions are compared although not all is learned: %s", exc)

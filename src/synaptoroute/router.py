@@ -255,7 +255,10 @@ class AdaptiveRouter(Revisions):
                 return
             self._table = table = self._table.with_learned(learned)
         content = learned_file.dump(learned, table) if learned else None
-        if content is not None and not self._closed:
+        with self._changing:
+            # Once more, for what was learned of another encoder's vectors must not come after a swap of encoders.
+            if content is None or self._closed or lane is not self._lane:
+                return
             try:
                 self._storage.save_learned(content)
             except StorageError:

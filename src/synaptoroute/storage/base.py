@@ -178,6 +178,10 @@ class BaseStorage(Protocol):
         """Which content the store has now."""
         ...
 
+    def encoder(self) -> EncoderIdentity | None:
+        """Whose vectors are stored; None if none are."""
+        ...
+
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """What has changed since that state.
 
