@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-
-import numpy as np
 
 from synaptoroute.asking import Terms
 from synaptoroute.caching import RecentCache
@@ -26,6 +25,10 @@ from synaptoroute.table import RouteTable
 #: Queries that wait to be compared, at most: 6 MB of vectors. What comes while so many wait is dropped and counted.
 WAITING = 4_096
 _DECISIONS_KEPT = 8_192
+#: Notes are gathered for so long: a thread that woke at every query would take turns with it at the interpreter.
+_GATHER_S = 0.02
+#: Decided in one call at most, for a live query may have to wait for the interpreter as long.
+_AT_ONCE = 4
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ class ShadowReport:
         return f"shadow of {self.of}: {self.live}; {self.waiting:,} waiting, {self.dropped:,} dropped"
 
 
-class _Asked(NamedTuple):
+class _Note(NamedTuple):
     texts: Sequence[str]
     vectors: Vectors | None
     asked: Terms
@@ -109,7 +112,7 @@ class Shadow:
         self._tally = Tally(examples)
         # Like the live table, it need not decide again what it has just decided.
         self._decided: RecentCache[tuple[str, Terms], Decision] = RecentCache(_DECISIONS_KEPT)
-        self._notes: deque[_Asked] = deque()
+        self._notes: deque[_Note] = deque()
         self._waiting = self._dropped = 0
         self._learned = self._stopping = False
         self._failure: Exception | None = None
@@ -136,8 +139,9 @@ class Shadow:
                 vectors = None if vectors is None else vectors[:room]
             if texts:
                 self._waiting += len(texts)
-                self._notes.append(_Asked(texts, vectors, asked, decisions))
-                self._changed.notify_all()
+                self._notes.append(_Note(texts, vectors, asked, decisions))
+                if self._waiting == len(texts):
+                    self._changed.notify_all()
 
     # ------------------------------------------------------------------------------------------------ what it says
     @property
@@ -242,10 +246,14 @@ class Shadow:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._notes or self._stopping)
+                    self._changed.wait_for(lambda: self._stopping, _GATHER_S)
                     if self._stopping:
                         return
-                    note = self._notes.popleft()
-                self._compare(note)
+                    notes, self._notes = self._notes, deque()
+                for note in notes:
+                    for start in range(0, len(note.texts), _AT_ONCE):
+                        self._checkpoint()
+                        self._compare(note, slice(start, start + _AT_ONCE))
         except _Stopped:
             pass
         except Exception as exc:
@@ -259,28 +267,31 @@ class Shadow:
         if self._stopping:
             raise _Stopped
 
-    def _compare(self, note: _Asked) -> None:
-        candidates = self._decide(note)
+    def _compare(self, note: _Note, part: slice) -> None:
+        began = time.perf_counter()
+        texts, decisions = note.texts[part], note.decisions[part]
+        candidates = self._decide(texts, None if note.vectors is None else note.vectors[part], note.asked)
         with self._changed:
-            for text, live, candidate in zip(note.texts, note.decisions, candidates, strict=True):
+            for text, live, candidate in zip(texts, decisions, candidates, strict=True):
                 self._tally.add(text, live, candidate)
-            self._waiting -= len(note.texts)
+            self._waiting -= len(texts)
             self._changed.notify_all()
+        # As long again: live queries get at least every other turn at the interpreter, and half of the core.
+        time.sleep(time.perf_counter() - began)
 
-    def _decide(self, note: _Asked) -> list[Decision]:
-        asked = note.asked
-        found = [self._decided.get((text, asked)) for text in note.texts]
+    def _decide(self, texts: Sequence[str], vectors: Vectors | None, asked: Terms) -> list[Decision]:
+        found = [self._decided.get((text, asked)) for text in texts]
         missing = [place for place, decision in enumerate(found) if decision is None]
         if missing:
-            texts = [note.texts[place] for place in missing]
-            vectors = self._lane.encode(texts) if note.vectors is None else np.asarray(note.vectors)[missing]
+            new = [texts[place] for place in missing]
+            rows = self._lane.encode(new) if vectors is None else vectors[missing]
             options = asked._asdict()
             if asked.allow is not None:
                 # What the call allowed may not be there.
                 options["allow"] = [name for name in asked.allow if name in self._table]
-            for place, decision in zip(missing, self._table.decide(texts, vectors, **options), strict=True):
+            for place, decision in zip(missing, self._table.decide(new, rows, **options), strict=True):
                 found[place] = decision
-                self._decided.put((note.texts[place], asked), decision)
+                self._decided.put((texts[place], asked), decision)
         return [decision for decision in found if decision is not None]
 
 
