@@ -24,9 +24,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("revisions",),
     ("shadow", "migration"),
     ("lane",),
-    ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history"),
+    ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history", "replica"),
     ("batching", "table", "evaluation", "comparison"),
-    ("encoder", "index", "storage", "catalog", "sync", "rerank", "language"),
+    ("sync",),
+    ("encoder", "index", "storage", "catalog", "rerank", "language"),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas"),
     ("errors", "forking"),
@@ -88,6 +89,7 @@ def test_the_public_names_are_these() -> None:
         "encoder.FastEmbedEncoder",
         "encoder.OpenAIEncoder",
         "storage.SQLiteStorage",
+        "sync.RedisSyncManager",
     ],
 )
 def test_promised_import_paths_exist(path: str) -> None:

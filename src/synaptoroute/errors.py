@@ -17,6 +17,9 @@
     ├── EncoderError                   the encoder failed
     │   ├── EncoderUnavailableError    its weights, package or server cannot be reached
     │   └── EncoderOutputError         it returned something other than finite (n, dim) rows
+    ├── SyncError                      keeping replicas the same failed
+    │   ├── SyncUnavailableError       the server cannot be reached, or did not answer in time
+    │   └── SyncForeignError           a server or stream that can never be used like this
     └── StorageError                   the store failed
         ├── StorageCorruptError        damaged content
         ├── StorageForeignError        a file of something else, or of a newer SynaptoRoute
@@ -98,6 +101,18 @@ class EncoderUnavailableError(EncoderError):
 
 class EncoderOutputError(EncoderError):
     """The encoder returned something other than finite, non-zero rows of its dimension."""
+
+
+class SyncError(SynaptoRouteError):
+    """Keeping replicas the same failed; each goes on with what it has."""
+
+
+class SyncUnavailableError(SyncError):
+    """The server cannot be reached, did not answer in time, or cannot write just now. It is tried again."""
+
+
+class SyncForeignError(SyncError):
+    """A server that is too old or refuses us, or keys of something else or of another encoder. Not tried again."""
 
 
 class StorageError(SynaptoRouteError):

@@ -31,9 +31,11 @@ from synaptoroute.history import checked_actor
 from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
+from synaptoroute.replica import RouterReplica
 from synaptoroute.revisions import Revisions
 from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, require_revision
 from synaptoroute.storage.sqlite import SQLiteStorage
+from synaptoroute.sync.base import BaseSyncManager, Notes, RemoteChange
 from synaptoroute.table import Learned, RouteTable
 from synaptoroute.table_files import TableFiles
 from synaptoroute.upkeep import Upkeep
@@ -60,10 +62,12 @@ class AdaptiveRouter(Revisions):
         min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
+        sync_manager: Keeps the routes the same as those of other routers; closed with this one.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
         StorageError: The store cannot be read.
+        SyncError: The sync manager can never work like this.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class AdaptiveRouter(Revisions):
         min_confidence: float | None = None,
         cache_bytes: int = 32 << 20,
         actor: str | None = None,
+        sync_manager: BaseSyncManager | None = None,
     ) -> None:
         self._profile = OptimizationProfile(profile)
         self._storage = storage if storage is not None else SQLiteStorage(":memory:")
@@ -88,6 +93,11 @@ class AdaptiveRouter(Revisions):
         self._upkeep = Upkeep(lambda: self._table, lambda table: self._lane.settled(table), self._settle)
         self._cache_bytes = cache_bytes
         self._lane = self._open_lane(encoder if encoder is not None else BundledEncoder(profile=self._profile))
+        self._sync = sync_manager
+        if sync_manager is not None:
+            sync_manager.attach(
+                RouterReplica(self._storage, lambda: self._lane.identity, lambda: self._table, self._change_from_elsewhere)
+            )
 
     def _open_lane(self, encoder: BaseEncoder) -> Lane:
         return Lane(
@@ -342,6 +352,11 @@ class AdaptiveRouter(Revisions):
         """The store."""
         return self._storage
 
+    @property
+    def sync_manager(self) -> BaseSyncManager | None:
+        """What keeps the routes the same as those of other routers; its ``health()`` tells how that goes."""
+        return self._sync
+
     def get_route(self, name: str) -> Route:
         """The route of that name. Raises RouteNotFoundError."""
         return self._table.get(name)
@@ -578,20 +593,45 @@ class AdaptiveRouter(Revisions):
                 require_revision(name, seen=self.route_revision(name), expected=revision)
             changes = plan(self._table)
             if changes:
-                revision = self._storage.commit(
-                    changes,
-                    encoder=self._lane.identity,
-                    expected_revision=self._table.revision,
-                    expected=expected,
-                    actor=self._acting,
-                    cause=cause,
-                )
-                self._table = self._table.applied(changes, revision)
-                if self._journal is not None:
-                    self._journal.append((changes, revision))
-                if self._files.needs_compaction(self._table):
-                    self._upkeep.wake()
+                notes = self._sync.outgoing(changes, self._table.revision + 1) if self._sync else {}
+                self._commit(changes, notes, expected=expected, cause=cause)
+                if self._sync:
+                    self._sync.committed()
             return self._table.revision
+
+    def _change_from_elsewhere(self, plan: Callable[[RouteTable], RemoteChange]) -> None:
+        """The same for what another replica has changed; durable in one transaction with how far that was followed."""
+        with self._changing:
+            self._require_open()
+            planned = plan(self._table)
+            if planned.changes:
+                self._commit(planned.changes, planned.notes, cause="another replica")
+            elif planned.notes:
+                self._storage.save_notes(planned.notes)
+            planned.done()
+
+    def _commit(
+        self,
+        changes: Sequence[Change],
+        notes: Notes,
+        *,
+        expected: Mapping[str, int] | None = None,
+        cause: str | None = None,
+    ) -> None:
+        revision = self._storage.commit(
+            changes,
+            encoder=self._lane.identity,
+            expected_revision=self._table.revision,
+            expected=expected,
+            actor=self._acting,
+            cause=cause,
+            notes=notes,
+        )
+        self._table = self._table.applied(changes, revision)
+        if self._journal is not None:
+            self._journal.append((changes, revision))
+        if self._files.needs_compaction(self._table):
+            self._upkeep.wake()
 
     # ------------------------------------------------------------------------------------------------ lifetime
     async def start(self) -> Self:
@@ -619,6 +659,8 @@ class AdaptiveRouter(Revisions):
         """
         with self._changing:
             self._closed = True
+        if self._sync is not None:
+            self._sync.close()
         self._close_shadows()
         self._lane.batcher.close(drain_s)
         self._upkeep.close()

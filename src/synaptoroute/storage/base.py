@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from synaptoroute.models import Route
 from synaptoroute.storage.history import Snapshot, StoredHistory
 
 Vectors = NDArray[np.float32]
+#: For commits that keep none.
+NO_NOTES: Mapping[str, bytes | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,16 +207,18 @@ class BaseStorage(Protocol):
         expected: Mapping[str, int] | None = None,
         actor: str | None = None,
         cause: str | None = None,
+        notes: Mapping[str, bytes | None] = NO_NOTES,
     ) -> int:
         """Make all changes durable with an entry of history for each, or nothing, and return the new revision.
 
         Args:
-            changes: What shall be done, in this order.
+            changes: What shall be done, in this order; of each route, utterances are removed before others are added.
             encoder: Whose vectors they bring.
             expected_revision: The revision they were planned on.
             expected: Route -> the revision at which it must have changed last; 0 if it must not be there.
             actor: Who does it, for the history.
             cause: What it is part of, for the history.
+            notes: Small named values, kept in the same transaction; None deletes one.
 
         Raises:
             RevisionConflictError: The store is not at ``expected_revision``, or a route not at the ``expected`` one.
@@ -288,6 +293,18 @@ class BaseStorage(Protocol):
             RevisionConflictError: The store is not at ``expected_revision``, or a stored text has no such vector.
             StorageError: The vectors could not be written.
         """
+        ...
+
+    def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
+        """Keep these notes, durably, all or none; None deletes one. The revision stays: no route changes.
+
+        Raises:
+            StorageError: They could not be written; the former ones are still there.
+        """
+        ...
+
+    def notes(self, prefix: str = "") -> dict[str, bytes]:
+        """All notes whose names begin like this, by name, in the order of their names."""
         ...
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:

@@ -129,4 +129,11 @@ MIGRATIONS: tuple[str, ...] = (
         UNIQUE (encoder_id, text)
     ) STRICT;
     """,
+    # 5: small named values, written in the transaction they belong to
+    """
+    CREATE TABLE notes (
+        name  TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

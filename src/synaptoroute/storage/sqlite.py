@@ -28,6 +28,7 @@ from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
 from synaptoroute.storage import history_tables, reencoding
 from synaptoroute.storage.base import (
+    NO_NOTES,
     Change,
     DropRoute,
     EncoderIdentity,
@@ -365,6 +366,7 @@ class SQLiteStorage:
         expected: Mapping[str, int] | None = None,
         actor: str | None = None,
         cause: str | None = None,
+        notes: Mapping[str, bytes | None] = NO_NOTES,
     ) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
         with self._connected("write") as connection, _transaction(connection):
@@ -379,6 +381,7 @@ class SQLiteStorage:
                         self._put(connection, change, encoder_id, revision, recorder)
                     case DropRoute():
                         self._drop(connection, change.name, revision, recorder)
+            _keep(connection, notes)
             self._become(connection, revision, recorder)
         self._has_lineage = True
         return revision
@@ -471,6 +474,18 @@ class SQLiteStorage:
             rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
             connection.executemany(insert, ((*row[:2], encoder_id, row[2], zlib.crc32(row[2])) for row in rows))
             connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
+
+    def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
+        """See ``BaseStorage.save_notes``."""
+        with self._connected("write") as connection, _transaction(connection):
+            _keep(connection, notes)
+
+    def notes(self, prefix: str = "") -> dict[str, bytes]:
+        """See ``BaseStorage.notes``."""
+        # Above every name that begins with the prefix: no code point comes after this one.
+        query = "SELECT name, value FROM notes WHERE name >= ? AND name < ? ORDER BY name"
+        with self._connected("read") as connection:
+            return {name: bytes(value) for name, value in connection.execute(query, (prefix, prefix + "\U0010ffff"))}
 
     def save_learned(self, learned: bytes) -> None:
         """See ``BaseStorage.save_learned``."""
@@ -577,6 +592,13 @@ def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Ite
 def _route_revision(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute("SELECT revision FROM routes WHERE name = ?", (name,)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _keep(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> None:
+    gone = ((name,) for name, value in notes.items() if value is None)
+    connection.executemany("DELETE FROM notes WHERE name = ?", gone)
+    kept = ((name, value) for name, value in notes.items() if value is not None)
+    connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", kept)
 
 
 def _blob(vector: Vectors) -> bytes:

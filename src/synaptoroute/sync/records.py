@@ -1,0 +1,188 @@
+"""One route as bytes for others: its content with its vectors, checked and authenticated when it comes back.
+
+A record is ``SR1``, three lengths, a head and a content in JSON, the vectors as float32 little endian, and an
+HMAC-SHA256 over all of it if a key is shared. What comes from a server may have been written by anybody: nothing is
+trusted before its size, form, key and values have been checked, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from synaptoroute.errors import InvalidInputError
+from synaptoroute.models import Route
+from synaptoroute.storage.base import EncoderIdentity, Vectors
+
+#: Largest record, in bytes: 20,000 utterances of 384 dimensions. A server's own limit is 512 MB a value.
+MAX_RECORD_BYTES = 32 << 20
+#: Of the JSON in front of a record's content.
+_MAX_HEAD_BYTES = 4_096
+#: How far from 1 the length of a vector may be: float32 rounding of a long one is below 1e-4.
+_UNIT_TOLERANCE = 1e-3
+_MAGIC = b"SR1"
+_LENGTHS = struct.Struct("<III")
+_MAC_BYTES = 32
+_NO_VECTORS = np.empty((0, 0), np.float32)
+
+
+class PoisonError(Exception):
+    """A record that cannot be used. Stays inside the room: who reads it counts it and goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Record:
+    """A route, or that there is none of that name.
+
+    Attributes:
+        name: Of the route.
+        route: None if it was dropped.
+        vectors: Of its utterances, float32 (n, dim); none for a dropped one.
+        digest: Of name, content and vectors, 32 hexadecimal digits; "-" for a dropped one.
+    """
+
+    name: str
+    route: Route | None
+    vectors: Vectors
+    digest: str
+
+    @classmethod
+    def dropped(cls, name: str) -> Record:
+        """That there is no such route."""
+        return cls(name=name, route=None, vectors=_NO_VECTORS, digest="-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A record as bytes, and what a server may know of it without looking inside."""
+
+    name: str
+    digest: str
+    content: bytes
+
+
+def content_of(route: Route) -> bytes:
+    """Everything about it but its vectors, the same bytes for the same content."""
+    fields = [route.name, route.utterances, route.threshold, route.description, route.metadata]
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest_of(route: Route, vectors: Vectors) -> str:
+    """32 hexadecimal digits that change with anything in the route or its vectors."""
+    return _digest(content_of(route), _bytes(vectors))
+
+
+def _digest(content: bytes, rows: bytes | memoryview) -> str:
+    state = xxhash.xxh3_128(content)
+    state.update(rows)
+    return str(state.hexdigest())
+
+
+def estimated_bytes(route: Route, dim: int) -> int:
+    """About how large the record of this route is; never less."""
+    texts = sum(6 * len(text) + 4 for text in route.utterances)
+    return 4 * dim * len(route.utterances) + texts + 6 * len(json.dumps(route.metadata)) + 65_536
+
+
+def packed(name: str, held: tuple[Route, Vectors] | None, encoder: EncoderIdentity, key: bytes | None) -> Packed:
+    """The record of a route as it is held; None for one that was dropped."""
+    if held is None:
+        content, rows, digest = json.dumps([name], ensure_ascii=False).encode(), b"", "-"
+    else:
+        content, rows = content_of(held[0]), _bytes(held[1])
+        digest = _digest(content, rows)
+    head = json.dumps({"encoder": encoder.fingerprint, "dim": encoder.dim, "drop": held is None}).encode()
+    body = b"".join([_MAGIC, _LENGTHS.pack(len(head), len(content), len(rows)), head, content, rows])
+    return Packed(name=name, digest=digest, content=body + _mac(body, key) if key else body)
+
+
+def unpacked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Record:
+    """The record in these bytes.
+
+    Raises:
+        PoisonError: They are too many, damaged, of a newer version, not authentic, of another encoder, or not a route.
+    """
+    head, fields, rows, written = _parts(content, key)
+    if head.get("encoder") != encoder.fingerprint or head.get("dim") != encoder.dim:
+        raise PoisonError(f"it has vectors of the encoder {str(head.get('encoder'))[:80]!r}, this one's are others")
+    if head.get("drop") is True:
+        if len(fields) != 1 or len(rows):
+            raise PoisonError("a dropped route has a name and nothing else")
+        return Record.dropped(_name(fields[0]))
+    route = _route(fields)
+    # What a replica would have stored differently, for example with white space, would have another digest there.
+    if content_of(route) != written:
+        raise PoisonError("it is not written as a replica writes it")
+    vectors = _vectors(rows, len(route.utterances), encoder.dim)
+    return Record(name=route.name, route=route, vectors=vectors, digest=_digest(written, rows))
+
+
+def _parts(content: bytes, key: bytes | None) -> tuple[dict[str, Any], list[Any], memoryview, bytes]:
+    """Head, content as read, vectors, and content as written."""
+    if len(content) > MAX_RECORD_BYTES:
+        raise PoisonError(f"it has {len(content):,} bytes, at most {MAX_RECORD_BYTES:,} are accepted")
+    if key is not None:
+        content, mac = content[:-_MAC_BYTES], content[-_MAC_BYTES:]
+        if not hmac.compare_digest(_mac(content, key), mac):
+            raise PoisonError("it was not written with this key")
+    start = len(_MAGIC) + _LENGTHS.size
+    if content[: len(_MAGIC)] != _MAGIC or len(content) < start:
+        raise PoisonError("it is not a record of a version that is known here")
+    lengths = _LENGTHS.unpack_from(content, len(_MAGIC))
+    if start + sum(lengths) != len(content) or lengths[0] > _MAX_HEAD_BYTES:
+        raise PoisonError("its lengths do not add up, or it was written with a key and none is known here")
+    content_at, rows_at = start + lengths[0], start + lengths[0] + lengths[1]
+    head, fields = _json(content[start:content_at]), _json(content[content_at:rows_at])
+    if not isinstance(head, dict) or not isinstance(fields, list):
+        raise PoisonError("it is not a record: an object and a list are wanted")
+    return head, fields, memoryview(content)[rows_at:], content[content_at:rows_at]
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as exc:
+        raise PoisonError(f"it is not JSON: {exc}") from None
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise PoisonError("its name is not a text")
+    try:
+        return Route(name=value, utterances=["-"]).name
+    except InvalidInputError as exc:
+        raise PoisonError(str(exc)) from None
+
+
+def _route(fields: list[Any]) -> Route:
+    try:
+        name, utterances, threshold, description, metadata = fields
+        return Route(name=name, utterances=utterances, threshold=threshold, description=description, metadata=metadata)
+    except (InvalidInputError, ValueError, TypeError) as exc:
+        raise PoisonError(f"it is not a route: {str(exc)[:200]}") from None
+
+
+def _vectors(rows: memoryview, count: int, dim: int) -> Vectors:
+    if len(rows) != 4 * count * dim:
+        raise PoisonError(f"{count} utterances of {dim} dimensions take {4 * count * dim} bytes, not {len(rows)}")
+    vectors = np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32, copy=False)
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    # NaN compares false, infinity is far away.
+    if not (np.abs(squares - 1) <= 2 * _UNIT_TOLERANCE).all():
+        raise PoisonError("a vector is not finite or not of length 1")
+    return vectors
+
+
+def _bytes(vectors: Vectors) -> bytes:
+    return vectors.astype("<f4", copy=False).tobytes()
+
+
+def _mac(content: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, content, hashlib.sha256)
