@@ -11,6 +11,11 @@
     class TestMyIndex(IndexContract):
         def make(self, vectors, owners):
             return MyIndex(vectors, owners)
+
+
+    class TestMySync(SyncContract):
+        def make(self):
+            return MySyncManager(...)
 """
 # ruff: noqa: S101, RUF001 - these are tests, some of them with unusual text on purpose
 
@@ -25,6 +30,9 @@ import pytest
 
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing_sync import SyncContract
+
+__all__ = ["EncoderContract", "IndexContract", "SyncContract"]
 
 _TEXTS = (
     "what do I owe",
