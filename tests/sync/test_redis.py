@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ from tests.sync.conftest import Fleet, assert_same, content
 from tests.tcp_proxy import TcpProxy
 from tests.valkey_server import ValkeyServer
 
+ROOT = Path(__file__).parents[2]
 Eventually = Callable[[Callable[[], bool]], None]
 
 
@@ -93,7 +96,7 @@ def test_a_replica_that_was_away_goes_on_where_it_was(fleet: Fleet) -> None:
 
 def test_a_new_replica_gets_everything_and_encodes_nothing(fleet: Fleet) -> None:
     one = fleet.replica("one")
-    one.router.add_routes(route(f"route {number}", *range(5)) for number in range(1_200))
+    one.router.add_routes(route(f"route {number}", 0) for number in range(1_200))
     one.router.delete_route("route 7")
     assert one.sync.wait(30)
     other = fleet.replica("other", encoder=NoEncoder())
@@ -170,7 +173,7 @@ def test_an_own_change_that_waits_is_not_undone_by_an_earlier_one_of_others(own_
     assert other.router.get_route("contested").utterances == ("contested mine",)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))])
 def test_replicas_under_random_changes_faults_and_restarts_converge(
     own_fleet: Fleet, own_server: ValkeyServer, seed: int
 ) -> None:
@@ -205,16 +208,18 @@ def test_replicas_under_random_changes_faults_and_restarts_converge(
 
 
 # ------------------------------------------------------------------------------------------------- a bad connection
-def test_nothing_is_lost_while_connections_are_cut_every_50_ms(fleet: Fleet, proxy: TcpProxy) -> None:
+@pytest.mark.parametrize("seconds", [3, pytest.param(120, marks=pytest.mark.slow)])
+def test_nothing_is_lost_while_connections_are_cut_every_50_ms(fleet: Fleet, proxy: TcpProxy, seconds: float) -> None:
     replicas = [fleet.replica(name, port=proxy.port) for name in ("one", "two", "three")]
     with proxy.cutting_every(0.05) as cutting, ThreadPoolExecutor(3) as pool:
-        until = time.monotonic() + 4
+        until = time.monotonic() + seconds
 
         def write(place: int) -> list[str]:
             written = []
             while time.monotonic() < until:
                 written.append(f"by {place} number {len(written)}")
-                replicas[place].router.add_route(route(written[-1]))
+                replicas[place].router.add_route(route(written[-1], 0))
+                time.sleep(0.005)
             return written
 
         acknowledged = [name for names in pool.map(write, range(3)) for name in names]
@@ -294,6 +299,32 @@ def test_recovers_by_itself_from_a_bad_line(fleet: Fleet, proxy: TcpProxy, fault
     proxy.black_hole, proxy.refusing, proxy.bytes_per_s = False, False, None
     assert_same(one, other)
     assert {"a", "b", "c"} == {route.name for route in one.router.routes}
+
+
+@pytest.mark.parametrize("lives", [3, pytest.param(25, marks=pytest.mark.slow)])
+def test_what_a_killed_replica_acknowledged_reaches_the_others(fleet: Fleet, proxy: TcpProxy, lives: int) -> None:
+    """Killed anywhere: before its change is durable, before it is published, before it has seen that it was."""
+    other = fleet.replica("other")
+    random_ = random.Random(lives)  # noqa: S311 - repeatable
+    proxy.latency_s = 0.003
+    acknowledged: list[str] = []
+    for life in range(lives):
+        arguments = [f"redis://127.0.0.1:{proxy.port}", fleet.namespace, str(fleet.files / "one.db"), f"life {life}"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.sync.writing", *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        ) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            acknowledged += [child.stdout.readline().strip() for _ in range(random_.randrange(1, 40))]
+            time.sleep(random_.uniform(0, 0.01))
+            child.kill()
+            acknowledged += [line.strip() for line in child.stdout if line.endswith("\n")]
+    one = fleet.replica("one")
+    assert_same(one, other)
+    names = {route.name for route in other.router.routes}
+    assert names >= set(acknowledged)
+    # Of each life, the last change may be durable and not acknowledged.
+    assert len(names) <= len(acknowledged) + lives
 
 
 # ----------------------------------------------------------------------------------------------------------- gaps

@@ -112,7 +112,9 @@ def unpacked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Rec
     head, fields, rows, written = _parts(content, key)
     if head.get("encoder") != encoder.fingerprint or head.get("dim") != encoder.dim:
         raise PoisonError(f"it has vectors of the encoder {str(head.get('encoder'))[:80]!r}, this one's are others")
-    if head.get("drop") is True:
+    if head.keys() != {"encoder", "dim", "drop"} or not isinstance(head["drop"], bool):
+        raise PoisonError("its head is not one of this version")
+    if head["drop"]:
         if len(fields) != 1 or len(rows):
             raise PoisonError("a dropped route has a name and nothing else")
         return Record.dropped(_name(fields[0]))
