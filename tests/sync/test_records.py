@@ -98,8 +98,8 @@ def made(head: object = None, content: object = None, rows: bytes | None = None)
     content = ["a", ["a 0"], None, None, {}] if content is None else content
     rows = vectors_of(["a 0"]).tobytes() if rows is None else rows
     texts = [
-        part if isinstance(part, bytes) else json.dumps(part, separators=(",", ":")).encode()
-        for part in (head, content)
+        part if isinstance(part, bytes) else json.dumps(part, separators=separators).encode()
+        for part, separators in ((head, None), (content, (",", ":")))
     ]
     return b"SR1" + struct.pack("<III", len(texts[0]), len(texts[1]), len(rows)) + texts[0] + texts[1] + rows
 

@@ -438,10 +438,13 @@ class SQLiteStorage:
             recorder.add("update", route.name, undo)
             update = "UPDATE routes SET threshold = ?, description = ?, metadata = ?, revision = ? WHERE id = ?"
             connection.execute(update, (*fields, route_id))
-        delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
-        connection.executemany(delete, ((route_id, text) for text in change.removed))
+        if change.removed:
+            delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
+            connection.executemany(delete, ((route_id, text) for text in change.removed))
         insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
-        blobs = (_blob(vector) for vector in change.vectors)
+        content = memoryview(_blob(change.vectors))
+        size = max(1, 4 * change.vectors.shape[1])
+        blobs = [content[start : start + size] for start in range(0, len(content), size)]
         rows = zip(change.added, blobs, strict=True)
         connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
 

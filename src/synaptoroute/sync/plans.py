@@ -123,7 +123,7 @@ def _version(ledger: Ledger, step: Step, name: str) -> Version:
 def changes(contents: Contents, wins: Iterable[Record]) -> list[Change]:
     """What makes the routes as these records say; nothing for those that are so already."""
     wins = list(wins)
-    here = [record.name for record in wins if record.name in contents]
+    here = [record.name for record in wins if record.name in contents] if len(contents) else []
     held = dict(zip(here, contents.of(here), strict=True))
     found: list[Change] = []
     for record in wins:

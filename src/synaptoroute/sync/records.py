@@ -12,6 +12,7 @@ import hmac
 import json
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,6 @@ from synaptoroute.storage.base import EncoderIdentity, Vectors
 
 #: Largest record, in bytes: 20,000 utterances of 384 dimensions. A server's own limit is 512 MB a value.
 MAX_RECORD_BYTES = 32 << 20
-#: Of the JSON in front of a record's content.
-_MAX_HEAD_BYTES = 4_096
 #: How far from 1 the length of a vector may be: float32 rounding of a long one is below 1e-4.
 _UNIT_TOLERANCE = 1e-3
 _MAGIC = b"SR1"
@@ -71,7 +70,15 @@ class Packed:
 def content_of(route: Route) -> bytes:
     """Everything about it but its vectors, the same bytes for the same content."""
     fields = [route.name, route.utterances, route.threshold, route.description, route.metadata]
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _CANONICAL.encode(fields).encode()
+
+
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@lru_cache(16)
+def _head(encoder: EncoderIdentity, *, drop: bool) -> bytes:
+    return json.dumps({"encoder": encoder.fingerprint, "dim": encoder.dim, "drop": drop}).encode()
 
 
 def digest_of(route: Route, vectors: Vectors) -> str:
@@ -87,8 +94,10 @@ def _digest(content: bytes, rows: bytes | memoryview) -> str:
 
 def estimated_bytes(route: Route, dim: int) -> int:
     """About how large the record of this route is; never less."""
-    texts = sum(6 * len(text) + 4 for text in route.utterances)
-    return 4 * dim * len(route.utterances) + texts + 6 * len(json.dumps(route.metadata)) + 65_536
+    # A character takes 4 bytes, or 6 where JSON escapes it; names and heads are short.
+    texts = sum(6 * len(text) + 4 for text in (*route.utterances, route.description or ""))
+    metadata = len(json.dumps(route.metadata)) if route.metadata else 0
+    return 4 * dim * len(route.utterances) + texts + metadata + 2_048
 
 
 def packed(name: str, held: tuple[Route, Vectors] | None, encoder: EncoderIdentity, key: bytes | None) -> Packed:
@@ -98,7 +107,7 @@ def packed(name: str, held: tuple[Route, Vectors] | None, encoder: EncoderIdenti
     else:
         content, rows = content_of(held[0]), _bytes(held[1])
         digest = _digest(content, rows)
-    head = json.dumps({"encoder": encoder.fingerprint, "dim": encoder.dim, "drop": held is None}).encode()
+    head = _head(encoder, drop=held is None)
     body = b"".join([_MAGIC, _LENGTHS.pack(len(head), len(content), len(rows)), head, content, rows])
     return Packed(name=name, digest=digest, content=body + _mac(body, key) if key else body)
 
@@ -109,12 +118,14 @@ def unpacked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Rec
     Raises:
         PoisonError: They are too many, damaged, of a newer version, not authentic, of another encoder, or not a route.
     """
-    head, fields, rows, written = _parts(content, key)
-    if head.get("encoder") != encoder.fingerprint or head.get("dim") != encoder.dim:
-        raise PoisonError(f"it has vectors of the encoder {str(head.get('encoder'))[:80]!r}, this one's are others")
-    if head.keys() != {"encoder", "dim", "drop"} or not isinstance(head["drop"], bool):
-        raise PoisonError("its head is not one of this version")
-    if head["drop"]:
+    head, written, rows = _parts(content, key)
+    drop = head == _head(encoder, drop=True)
+    if not drop and head != _head(encoder, drop=False):
+        raise PoisonError(f"it has vectors of another encoder, or is of another version: {head[:100]!r}")
+    fields = _json(written)
+    if not isinstance(fields, list):
+        raise PoisonError("its content is not a list")
+    if drop:
         if len(fields) != 1 or len(rows):
             raise PoisonError("a dropped route has a name and nothing else")
         return Record.dropped(_name(fields[0]))
@@ -126,8 +137,8 @@ def unpacked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Rec
     return Record(name=route.name, route=route, vectors=vectors, digest=_digest(written, rows))
 
 
-def _parts(content: bytes, key: bytes | None) -> tuple[dict[str, Any], list[Any], memoryview, bytes]:
-    """Head, content as read, vectors, and content as written."""
+def _parts(content: bytes, key: bytes | None) -> tuple[bytes, bytes, memoryview]:
+    """Head, content and vectors."""
     if len(content) > MAX_RECORD_BYTES:
         raise PoisonError(f"it has {len(content):,} bytes, at most {MAX_RECORD_BYTES:,} are accepted")
     if key is not None:
@@ -138,13 +149,10 @@ def _parts(content: bytes, key: bytes | None) -> tuple[dict[str, Any], list[Any]
     if content[: len(_MAGIC)] != _MAGIC or len(content) < start:
         raise PoisonError("it is not a record of a version that is known here")
     lengths = _LENGTHS.unpack_from(content, len(_MAGIC))
-    if start + sum(lengths) != len(content) or lengths[0] > _MAX_HEAD_BYTES:
+    if start + sum(lengths) != len(content):
         raise PoisonError("its lengths do not add up, or it was written with a key and none is known here")
     content_at, rows_at = start + lengths[0], start + lengths[0] + lengths[1]
-    head, fields = _json(content[start:content_at]), _json(content[content_at:rows_at])
-    if not isinstance(head, dict) or not isinstance(fields, list):
-        raise PoisonError("it is not a record: an object and a list are wanted")
-    return head, fields, memoryview(content)[rows_at:], content[content_at:rows_at]
+    return content[start:content_at], content[content_at:rows_at], memoryview(content)[rows_at:]
 
 
 def _json(content: bytes) -> Any:
@@ -176,8 +184,8 @@ def _vectors(rows: memoryview, count: int, dim: int) -> Vectors:
         raise PoisonError(f"{count} utterances of {dim} dimensions take {4 * count * dim} bytes, not {len(rows)}")
     vectors = np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32, copy=False)
     squares = np.einsum("ij,ij->i", vectors, vectors)
-    # NaN compares false, infinity is far away.
-    if not (np.abs(squares - 1) <= 2 * _UNIT_TOLERANCE).all():
+    # NaN compares false.
+    if not (squares.min() >= 1 - 2 * _UNIT_TOLERANCE and squares.max() <= 1 + 2 * _UNIT_TOLERANCE):
         raise PoisonError("a vector is not finite or not of length 1")
     return vectors
 
