@@ -104,7 +104,7 @@ def catch_up(folder: Path) -> dict[str, Any]:
             rounds.append(second.recv())
             other.join(60)
         with server.client() as client:
-            memory = int(client.info("memory")["used_memory"])  # type: ignore[index]
+            memory = int(client.info("memory")["used_memory"])
         first.send("end")
         process.join(60)
     require(all(joined["digest"] == seeded["digest"] for joined in rounds))

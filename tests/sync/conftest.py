@@ -57,8 +57,8 @@ class Fleet:
         self._made = ExitStack()
 
     def manager(self, *, port: int | None = None, **options: Any) -> RedisSyncManager:
-        options = {"namespace": self.namespace, "timeout_s": 1.0} | options
-        return RedisSyncManager(f"redis://127.0.0.1:{port or self.port}", **options)
+        given: dict[str, Any] = {"namespace": self.namespace, "timeout_s": 1.0, **options}
+        return RedisSyncManager(f"redis://127.0.0.1:{port or self.port}", **given)
 
     def replica(self, name: str, *, port: int | None = None, encoder: Any = None, **options: Any) -> Replica:
         manager = self.manager(port=port, **options)
