@@ -569,6 +569,17 @@ def test_passwords_are_shown_nowhere(
     assert "5ecret" not in "".join(shown) + caplog.text + "".join(capfd.readouterr())
 
 
+def test_a_server_that_answers_too_slowly_at_the_start_does_not_hold_it_up(fleet: Fleet, proxy: TcpProxy) -> None:
+    proxy.bytes_per_s = 20
+    began = time.monotonic()
+    one = fleet.replica("one", port=proxy.port, timeout_s=0.3)
+    # Its answer takes a minute, of which no byte is late.
+    assert time.monotonic() - began < 20
+    assert one.sync.health().state == "waiting"
+    proxy.bytes_per_s = None
+    assert one.sync.wait(30)
+
+
 def test_an_address_that_nobody_answers_at_is_no_error(fleet: Fleet) -> None:
     one = fleet.replica("one", port=1)
     one.router.add_route(route("a"))
@@ -589,7 +600,7 @@ def test_options_that_make_no_sense_are_refused(fleet: Fleet) -> None:
 def test_a_route_too_large_to_be_sent_is_refused_before_anything_changes(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synaptoroute.sync.redis.MAX_RECORD_BYTES", 100_000)
+    monkeypatch.setattr("synaptoroute.sync.redis.MAX_RECORD_BYTES", 40_000)
     one = fleet.replica("one")
     one.router.add_route(route("a"))
     with pytest.raises(InvalidRouteError, match="too large to be sent"):
@@ -625,7 +636,8 @@ def test_a_forked_child_routes_and_leaves_synchronising_to_its_parent(fleet: Fle
         code = 1
         try:
             assert one.sync.health().state == "stopped"
-            assert one.router.snapshot.get("a")
+            assert not one.sync.wait()
+            assert one.router("a 0").matches
             try:
                 one.router.add_route(route("from the child"))
             except SynaptoRouteError as exc:

@@ -485,10 +485,9 @@ class SQLiteStorage:
 
     def notes(self, prefix: str = "") -> dict[str, bytes]:
         """See ``BaseStorage.notes``."""
-        # Above every name that begins with the prefix: no code point comes after this one.
-        query = "SELECT name, value FROM notes WHERE name >= ? AND name < ? ORDER BY name"
+        query = "SELECT name, value FROM notes WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name"
         with self._connected("read") as connection:
-            return {name: bytes(value) for name, value in connection.execute(query, (prefix, prefix + "\U0010ffff"))}
+            return {name: bytes(value) for name, value in connection.execute(query, (prefix,))}
 
     def save_learned(self, learned: bytes) -> None:
         """See ``BaseStorage.save_learned``."""

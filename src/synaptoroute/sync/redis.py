@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from synaptoroute.errors import InvalidInputError, InvalidRouteError, SyncError, SyncUnavailableError
 from synaptoroute.forking import close_at_exit
@@ -118,18 +118,19 @@ class RedisSyncManager:
             key=self._key,
         )
         follower = Follower(parts, check_every_s=self._check_every_s, changed_alone=changed_alone)
+        publisher = Publisher(Outlet(writing, replica, self._key, *self._limits), replica, ledger, self._standing)
+        # First, for the look at the server has a limit too.
+        self._start("watch", watch, self._links, self._stopping)
         self._look_once(parts)
         self._replica, self._ledger, self._follower = replica, ledger, follower
-        publisher = Publisher(Outlet(writing, replica, self._key, *self._limits), replica, ledger, self._standing)
-        for name, target, arguments in (
-            ("read", follower.run, (self._stopping,)),
-            ("write", publisher.run, (self._stopping,)),
-            ("watch", watch, (self._links, self._stopping)),
-        ):
-            thread = threading.Thread(target=target, args=arguments, name=f"synaptoroute-sync-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._start("read", follower.run, self._stopping)
+        self._start("write", publisher.run, self._stopping)
         close_at_exit(self, RedisSyncManager.close)
+
+    def _start(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=f"synaptoroute-sync-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _look_once(self, parts: Parts) -> None:
         try:
@@ -138,7 +139,7 @@ class RedisSyncManager:
         except SyncUnavailableError as exc:
             self._standing.failed("reading", exc)
         except BaseException:
-            parts.link.close()
+            self.close()
             raise
 
     def close(self) -> None:
@@ -210,6 +211,8 @@ class RedisSyncManager:
     def wait(self, timeout_s: float | None = None) -> bool:
         """See ``BaseSyncManager.wait``."""
         standing, ledger = self._standing, self._ledger
+        if self._pid != os.getpid():
+            return False
         began = time.monotonic()
 
         def done() -> bool:
