@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from synaptoroute.errors import RouterClosedError, SyncError, SyncForeignError
+from synaptoroute.errors import RouterClosedError, SynaptoRouteError, SyncForeignError
 from synaptoroute.sync.base import Contents, RemoteChange
 from synaptoroute.sync.drift import Drift
 from synaptoroute.sync.ledger import Cursor, Step, Version
@@ -52,7 +52,7 @@ class Follower:
             except Exception as exc:
                 if stopping.is_set():
                     return
-                if not isinstance(exc, SyncError):
+                if not isinstance(exc, SynaptoRouteError):
                     logger.exception("changes of other replicas could not be applied; this is tried again")
                 refused = isinstance(exc, SyncForeignError)
                 self._parts.standing.failed("reading", exc, refused=refused)
