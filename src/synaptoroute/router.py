@@ -29,6 +29,7 @@ from synaptoroute.fitting import FitReport, fit
 from synaptoroute.forking import PerProcess
 from synaptoroute.history import checked_actor
 from synaptoroute.lane import Lane, Progress
+from synaptoroute.migration import MigrationReport
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.replica import RouterReplica
@@ -96,7 +97,9 @@ class AdaptiveRouter(Revisions):
         self._sync = sync_manager
         if sync_manager is not None:
             sync_manager.attach(
-                RouterReplica(self._storage, lambda: self._lane.identity, lambda: self._table, self._change_from_elsewhere)
+                RouterReplica(
+                    self._storage, lambda: self._lane.identity, lambda: self._table, self._change_from_elsewhere
+                )
             )
 
     def _open_lane(self, encoder: BaseEncoder) -> Lane:
@@ -356,6 +359,22 @@ class AdaptiveRouter(Revisions):
     def sync_manager(self) -> BaseSyncManager | None:
         """What keeps the routes the same as those of other routers; its ``health()`` tells how that goes."""
         return self._sync
+
+    def migrate_encoder(
+        self,
+        encoder: BaseEncoder,
+        *,
+        queries: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+        progress: Progress | None = None,
+    ) -> MigrationReport:
+        """See ``Revisions.migrate_encoder``. Raises InvalidInputError if there is a sync manager."""
+        if self._sync is not None:
+            raise InvalidInputError(
+                "other replicas have vectors of the present encoder, and the two cannot be compared: close this "
+                "router, migrate its store without a sync manager, and open it with one of another namespace"
+            )
+        return super().migrate_encoder(encoder, queries=queries, labels=labels, progress=progress)
 
     def get_route(self, name: str) -> Route:
         """The route of that name. Raises RouteNotFoundError."""

@@ -516,6 +516,15 @@ def test_another_encoder_is_refused_before_anything_is_mixed(fleet: Fleet) -> No
         fleet.replica("other", encoder=Another())
 
 
+def test_a_replica_does_not_leave_its_encoder_while_it_is_one(fleet: Fleet) -> None:
+    class Another(SeededEncoder):
+        name, fingerprint = "another", "another-1"
+
+    one = fleet.replica("one")
+    with pytest.raises(InvalidInputError, match="without a sync manager"):
+        one.router.migrate_encoder(Another())
+
+
 def test_the_stream_of_another_application_is_refused_and_left_alone(fleet: Fleet, shared_server: ValkeyServer) -> None:
     prefix = f"synaptoroute:{{{fleet.namespace}}}:"
     with shared_server.client() as client:
