@@ -1,106 +1,182 @@
-"""A TCP proxy between a client and a real server that can cut, swallow, delay or reset what goes through it."""
+"""A TCP proxy that does what networks do: it delays, cuts, resets, swallows and forgets; in a thread of its own."""
 
 from __future__ import annotations
 
-import select
+import asyncio
+import contextlib
 import socket
 import struct
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+_CHUNK = 1 << 16
+#: SO_LINGER on, for 0 s: closing sends a reset instead of an orderly end.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class TcpProxy:
-    """Listens on a free port of loopback and passes bytes to and from a server on loopback.
+    """Passes on what comes to ``port`` on loopback, until told otherwise; its attributes may be set at any time.
+
+    Args:
+        port: Of the server on loopback.
 
     Attributes:
-        port: Where it listens.
-        delay_s: How long every piece is held back, in either direction.
+        latency_s: Every piece is passed on this much later.
+        bytes_per_s: A slow drip from the server; None for no limit.
+        black_hole: Connections are accepted and everything is swallowed, in both directions.
+        refusing: Connections are reset as soon as they are made.
+        rewrite: In what comes from the server, the first is replaced by the second, of the same length.
+        accepted: How many connections there have been.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target = ("127.0.0.1", target_port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.delay_s = 0.0
-        self._swallowing = threading.Event()
-        self._refusing = threading.Event()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._lock = threading.Lock()
-        self._closed = False
-        threading.Thread(target=self._accept, daemon=True).start()
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.latency_s = 0.0
+        self.bytes_per_s: float | None = None
+        self.black_hole = False
+        self.refusing = False
+        self.rewrite: tuple[bytes, bytes] | None = None
+        self.accepted = 0
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
 
-    def cut(self, *, reset: bool = False) -> int:
-        """End all connections, by an RST if so wanted, and say how many there were; new ones are accepted."""
-        with self._lock:
-            pairs, self._pairs = self._pairs, []
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    # ---------------------------------------------------------------------------------------------------- faults
+    def reset(self) -> int:
+        """Reset all connections, on both sides, in the middle of whatever they carry; how many there were."""
+        return int(self._run(self._reset()))
+
+    def half_open(self) -> None:
+        """End all connections towards the server, and let the clients believe that theirs are there."""
+        self._run(self._half_open())
+
+    def cutting_every(self, seconds: float) -> Cutting:
+        """Reset all connections again and again, within a ``with``."""
+        return Cutting(self, seconds)
+
+    async def _reset(self) -> int:
+        pairs = list(self._pairs)
         for pair in pairs:
-            for side in pair:
-                # One that its pump has closed in the meantime is cut already.
-                with suppress(OSError):
-                    if reset:
-                        # Lingering for no time makes the kernel send RST.
-                        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    side.shutdown(socket.SHUT_RDWR)
+            for writer in pair:
+                _reset(writer)
         return len(pairs)
 
-    def refuse(self, *, on: bool) -> None:
-        """Cut every new connection at once."""
-        (self._refusing.set if on else self._refusing.clear)()
+    async def _half_open(self) -> None:
+        for _, server in list(self._pairs):
+            _reset(server)
 
-    def swallow(self, *, on: bool) -> None:
-        """A black hole: what is sent is taken and goes nowhere, and nothing comes back."""
-        (self._swallowing.set if on else self._swallowing.clear)()
+    async def _end(self) -> None:
+        self._server.close()
+        await self._reset()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def close(self) -> None:
-        """Stop listening and cut everything."""
-        self._closed = True
-        _shut(self._listener)
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while not self._closed:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            if self._refusing.is_set():
-                client.close()
-                continue
-            try:
-                server = socket.create_connection(self._target, timeout=5)
-            except OSError:
-                client.close()
-                continue
-            server.settimeout(None)
-            with self._lock:
-                self._pairs.append((client, server))
-            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
-
-    def _pump(self, client: socket.socket, server: socket.socket) -> None:
-        other = {client: server, server: client}
+    # --------------------------------------------------------------------------------------------------- passing
+    async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        pair = None
         try:
-            while True:
-                for side in select.select([client, server], [], [])[0]:
-                    data = side.recv(1 << 16)
-                    if not data:
-                        return
-                    if self._swallowing.is_set():
-                        continue
-                    if self.delay_s:
-                        time.sleep(self.delay_s)
-                    other[side].sendall(data)
-        except (OSError, ValueError):
+            if self.refusing:
+                _reset(client)
+                return
+            try:
+                from_server, server = await asyncio.open_connection("127.0.0.1", self._target)
+            except OSError:
+                _reset(client)
+                return
+            pair = client, server
+            self._pairs.add(pair)
+            await asyncio.gather(self._pass(reader, server), self._pass(from_server, client, answers=True))
+        except asyncio.CancelledError:
             pass
         finally:
-            with self._lock:
-                self._pairs = [pair for pair in self._pairs if pair != (client, server)]
-            for side in (client, server):
-                _shut(side)
-                side.close()
+            if pair is not None:
+                self._pairs.discard(pair)
+                for writer in pair:
+                    _reset(writer)
+            self._tasks.discard(task)
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            while data := await source.read(_CHUNK):
+                if self.latency_s:
+                    await asyncio.sleep(self.latency_s)
+                if self.black_hole:
+                    continue
+                if answers and self.rewrite is not None:
+                    data = data.replace(*self.rewrite)
+                if answers and self.bytes_per_s is not None:
+                    for byte in data:
+                        sink.write(bytes([byte]))
+                        await sink.drain()
+                        await asyncio.sleep(1 / self.bytes_per_s)
+                else:
+                    sink.write(data)
+                    await sink.drain()
+            if not self.black_hole and not _is_closing(sink):
+                sink.write_eof()
 
 
-def _shut(side: socket.socket) -> None:
-    with suppress(OSError):
-        side.shutdown(socket.SHUT_RDWR)
+class Cutting:
+    """Resets the connections of a proxy again and again while it is entered; ``cuts`` counts connections reset."""
+
+    def __init__(self, proxy: TcpProxy, seconds: float) -> None:
+        self._proxy = proxy
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="tcp-proxy-cutting", daemon=True)
+        self.cuts = 0
+
+    def _work(self) -> None:
+        due = time.monotonic()
+        while not self._stop.is_set():
+            self.cuts += self._proxy.reset()
+            due = max(due + self._seconds, time.monotonic())
+            self._stop.wait(due - time.monotonic())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _is_closing(writer: asyncio.StreamWriter) -> bool:
+    return writer.transport.is_closing()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()

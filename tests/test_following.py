@@ -257,27 +257,28 @@ def test_a_forked_child_follows_too(dsn_and_schema: tuple[str, str]) -> None:
 
 
 def test_queries_go_on_while_the_database_is_away_and_it_is_followed_again(postgres: PostgresServer) -> None:
-    proxy, schema = TcpProxy(postgres.port), postgres.schema()
-    through = PostgresStorage(postgres.dsn(port=proxy.port), schema=schema, timeout_s=1.0, poll_s=0.1)
-    direct = PostgresStorage(postgres.dsn(), schema=schema)
-    with AdaptiveRouter(SeededEncoder(), through) as cut_off, AdaptiveRouter(SeededEncoder(), direct) as other:
-        other.add_route(route("a"))
-        assert eventually(lambda: "a" in cut_off)
-        for away in (proxy.swallow, proxy.refuse):
-            away(on=True)
-            proxy.cut()
-            with pytest.raises(StorageError):
-                cut_off.add_route(route("b"))
-            assert cut_off.route("a 0", threshold=-1).name == "a"
-            name = f"{away.__name__} meanwhile"
-            other.add_route(route(name))
-            assert name not in cut_off
-            away(on=False)
-            assert eventually(lambda name=name: name in cut_off)  # type: ignore[misc] # an early value
-        cut_off.add_route(route("b"))
-        assert eventually(lambda: "b" in other)
-        assert alike(cut_off, other)
-    proxy.close()
+    schema = postgres.schema()
+    with TcpProxy(postgres.port) as proxy:
+        through = PostgresStorage(postgres.dsn(port=proxy.port), schema=schema, timeout_s=1.0, poll_s=0.1)
+        direct = PostgresStorage(postgres.dsn(), schema=schema)
+        with AdaptiveRouter(SeededEncoder(), through) as cut_off, AdaptiveRouter(SeededEncoder(), direct) as other:
+            other.add_route(route("a"))
+            assert eventually(lambda: "a" in cut_off)
+            for away in ("black_hole", "refusing"):
+                setattr(proxy, away, True)
+                if away == "refusing":
+                    proxy.reset()
+                with pytest.raises(StorageError):
+                    cut_off.add_route(route("b"))
+                assert cut_off.route("a 0", threshold=-1).name == "a"
+                name = f"{away} meanwhile"
+                other.add_route(route(name))
+                assert name not in cut_off
+                setattr(proxy, away, False)
+                assert eventually(lambda name=name: name in cut_off)  # type: ignore[misc] # an early value
+            cut_off.add_route(route("b"))
+            assert eventually(lambda: "b" in other)
+            assert alike(cut_off, other)
 
 
 def test_a_router_that_was_closed_or_forgotten_follows_no_more(dsn_and_schema: tuple[str, str]) -> None:

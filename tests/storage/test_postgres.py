@@ -51,9 +51,8 @@ def store(postgres: PostgresServer, schema: str) -> Iterator[PostgresStorage]:
 
 @pytest.fixture
 def proxy(postgres: PostgresServer) -> Iterator[TcpProxy]:
-    proxy = TcpProxy(postgres.port)
-    yield proxy
-    proxy.close()
+    with TcpProxy(postgres.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
@@ -287,14 +286,14 @@ def test_what_was_acknowledged_survives_kill_9_of_the_writer(postgres: PostgresS
 
 
 # -------------------------------------------------------------------------------------------- lost on the way
-@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("cut", [TcpProxy.reset, TcpProxy.half_open])
 def test_connections_that_were_cut_meanwhile_are_replaced(
-    postgres: PostgresServer, schema: str, proxy: TcpProxy, reset: bool
+    postgres: PostgresServer, schema: str, proxy: TcpProxy, cut: Callable[[TcpProxy], object]
 ) -> None:
     store = PostgresStorage(postgres.dsn(port=proxy.port), schema=schema)
     for revision in range(5):
         assert store.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision) == revision + 1
-        proxy.cut(reset=reset)
+        cut(proxy)
     assert store.state().revision == 5
     store.close()
 
@@ -307,7 +306,7 @@ def test_writes_beside_a_cutter_are_each_stored_exactly_once(
 
     def cut() -> None:
         while not done.wait(chance.uniform(0.01, 0.2)):
-            cuts[0] += proxy.cut(reset=cuts[0] % 2 == 0)
+            cuts[0] += proxy.reset()
 
     cutter = threading.Thread(target=cut)
     cutter.start()
@@ -344,7 +343,7 @@ def test_an_answer_that_is_lost_is_found_again(
         revision = run(self, connection, new_lineage=new_lineage)  # type: ignore[arg-type] # as it is called
         runs[0] += 1
         if runs[0] == 1:
-            proxy.cut()
+            proxy.reset()
             raise psycopg.OperationalError("the answer did not come through")
         return revision
 
@@ -361,18 +360,18 @@ def test_without_the_server_everything_fails_within_its_time_and_recovers(
 ) -> None:
     store = PostgresStorage(postgres.dsn(port=proxy.port), schema=schema, timeout_s=1.0)
     if how == "black hole":
-        proxy.swallow(on=True)
+        proxy.black_hole = True
     else:
-        proxy.refuse(on=True)
-        proxy.cut()
+        proxy.refusing = True
+        proxy.reset()
     started = time.monotonic()
     with pytest.raises(StorageError, match="cannot write"):
         store.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
     assert time.monotonic() - started < 3.5, "three times its timeout, and half a second of a busy machine"
     with pytest.raises(StorageError, match="cannot read"):
         store.state()
-    proxy.swallow(on=False)
-    proxy.refuse(on=False)
+    proxy.black_hole = proxy.refusing = False
+    proxy.reset()
     assert eventually(lambda: store.commit([put("b", "x")], encoder=ENCODER, expected_revision=0) == 1)
     assert names(store) == ["b"]
     store.close()
@@ -464,7 +463,7 @@ def test_a_watch_survives_cuts_and_what_it_calls(postgres: PostgresServer, schem
     for revision in range(4):
         store.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
         assert eventually(lambda at=revision + 1: at in seen), "also after a cut"  # type: ignore[misc] # an early value
-        proxy.cut()
+        proxy.reset()
     calls = len(seen)
     store.commit([DropRoute(name="r0")], encoder=ENCODER, expected_revision=4)
     watch.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from synaptoroute.errors import MissingExtraError
@@ -10,7 +11,15 @@ if TYPE_CHECKING:
     from synaptoroute.postgres.database import Database
 
 
-def opened(feature: str, dsn: str, *, schema: str, timeout_s: float, connections: int) -> Database:
+def opened(
+    feature: str,
+    dsn: str,
+    *,
+    schema: str,
+    timeout_s: float,
+    connections: int,
+    settings: Mapping[str, str] | None = None,
+) -> Database:
     """See ``Database``.
 
     Args:
@@ -19,6 +28,7 @@ def opened(feature: str, dsn: str, *, schema: str, timeout_s: float, connections
         schema: As there.
         timeout_s: As there.
         connections: As there.
+        settings: As there.
 
     Raises:
         MissingExtraError: The driver is not installed.
@@ -29,4 +39,4 @@ def opened(feature: str, dsn: str, *, schema: str, timeout_s: float, connections
         from synaptoroute.postgres.database import Database
     except ImportError as exc:
         raise MissingExtraError(feature, "postgres") from exc
-    return Database(dsn, schema=schema, timeout_s=timeout_s, connections=connections)
+    return Database(dsn, schema=schema, timeout_s=timeout_s, connections=connections, settings=settings)

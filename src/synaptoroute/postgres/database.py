@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -64,6 +64,7 @@ class Database:
         schema: Where our tables are; made by whoever needs it.
         timeout_s: Longest wait for a connection, and for each answer.
         connections: How many there may be at once.
+        settings: Of every session.
 
     Raises:
         InvalidInputError: The connection string or the schema's name cannot be read.
@@ -71,13 +72,22 @@ class Database:
         StorageError: It cannot be reached, or it turned us away.
     """
 
-    def __init__(self, dsn: str, *, schema: str, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str,
+        timeout_s: float,
+        connections: int,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         if not _SCHEMA.fullmatch(schema):
             raise InvalidInputError(f"the schema {schema!r} is not accepted: a to z, digits and _, at most 41 of them")
         self.address = Address.parsed(dsn)
         self.schema = schema
         self.timeout_s = timeout_s
         self._connections = connections
+        self._settings = dict(settings or {})
         self._closed = False
         self._pool: PerProcess[Pool[PatientConnection]] = PerProcess()
         with self.translated("open"), self.connect() as connection:
@@ -123,6 +133,8 @@ class Database:
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         ).format(schema=sql.Identifier(self.schema), home=home, lock=round(1000 * _LOCK_SHARE * self.timeout_s))
         connection.execute(settings)
+        for name, value in self._settings.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         if found:
             register(connection, found[1])
 

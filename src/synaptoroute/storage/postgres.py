@@ -270,6 +270,19 @@ class PostgresStorage:
         with self._database.connected("read") as connection:
             return tuple(route(texts, fields, self._shown) for *fields, texts in connection.execute(query))
 
+    def routes_by_number(self, numbers: Sequence[int]) -> tuple[Route | None, ...]:
+        """The routes that own rows of ``PgVectorIndex.of_store``, in the order asked for; None for one that is gone."""
+        from synaptoroute.storage.postgres_rows import route
+
+        query = (
+            "SELECT routes.id, name, threshold, description, metadata, array_agg(text ORDER BY utterances.id) "
+            "FROM routes LEFT JOIN utterances ON route_id = routes.id WHERE routes.id = ANY(%s) GROUP BY routes.id"
+        )
+        with self._database.connected("read") as connection:
+            rows = connection.execute(query, (list(numbers),)).fetchall()
+        found = {number: route(texts, fields, self._shown) for number, *fields, texts in rows}
+        return tuple(found.get(number) for number in numbers)
+
     def encoder(self) -> EncoderIdentity | None:
         """Whose vectors are stored; None if none are."""
         query = "SELECT name, dim, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1)"
