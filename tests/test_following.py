@@ -150,6 +150,7 @@ def test_a_change_that_comes_second_is_planned_anew(opening: Opening) -> None:
         one.add_route(route("a"))
         other.add_route(route("b"))
         assert encoder.encoded == 3, "planning anew encodes nothing again"
+        one.refresh()
         one.add_utterance("b", "b more")
         other.add_utterance("b", "b even more")
         one.refresh()

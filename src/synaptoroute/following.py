@@ -46,11 +46,12 @@ class Following:
     def committed(self, revision: int) -> None:
         """The router's own change was committed as that revision and is in its table."""
         try:
-            state = self._storage.state()
+            storage = self._storage
+            state = storage.last_commit() if isinstance(storage, WatchableStorage) else storage.state()
         except StorageError:
             return
         # Should another change have followed already, both are taken over with it: doing it twice does no harm.
-        if state.revision == revision:
+        if state is not None and state.revision == revision:
             self._lane().files.shown = state
 
     def caught_up(self, table: RouteTable) -> tuple[RouteTable, Sequence[Change] | None]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -339,8 +339,8 @@ def test_an_answer_that_is_lost_is_found_again(
 
     store, runs, run = PostgresStorage(postgres.dsn(port=proxy.port), schema=schema), [0], Commit.run
 
-    def cut_after_the_first(self: Commit, connection: object, *, new_lineage: bool) -> int:
-        revision = run(self, connection, new_lineage=new_lineage)  # type: ignore[arg-type] # as it is called
+    def cut_after_the_first(self: Commit, connection: Any, **how: Any) -> int:
+        revision = run(self, connection, **how)
         runs[0] += 1
         if runs[0] == 1:
             proxy.reset()
@@ -435,14 +435,19 @@ def test_a_watch_tells_of_every_commit_and_of_labelled_queries(postgres: Postgre
     told = threading.Semaphore(0)
     watch = store.watch(counting(told))
     assert told.acquire(timeout=10), "once at the beginning"
+    other = PostgresStorage(postgres.dsn(), schema=schema)
     for revision in range(20):
-        store.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
+        other.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
         assert told.acquire(timeout=10)
     store.save_labelled(None, encoder=ENCODER)
     assert told.acquire(timeout=10)
-    assert not told.acquire(timeout=0.1)
+    store.commit([put("own", "x")], encoder=ENCODER, expected_revision=20)
+    assert not told.acquire(timeout=0.1), "what it has done itself it knows"
+    other.commit([put("last", "x")], encoder=ENCODER, expected_revision=21)
+    assert told.acquire(timeout=10)
     watch.close()
     watch.close()
+    other.close()
     store.close()
 
 
@@ -460,12 +465,14 @@ def test_a_watch_survives_cuts_and_what_it_calls(postgres: PostgresServer, schem
 
     watch = store.watch(changed)
     assert eventually(lambda: 0 in seen), "called again after it failed"
+    other = PostgresStorage(postgres.dsn(), schema=schema)
     for revision in range(4):
-        store.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
+        other.commit([put(f"r{revision}", "x")], encoder=ENCODER, expected_revision=revision)
         assert eventually(lambda at=revision + 1: at in seen), "also after a cut"  # type: ignore[misc] # an early value
         proxy.reset()
     calls = len(seen)
-    store.commit([DropRoute(name="r0")], encoder=ENCODER, expected_revision=4)
+    other.commit([DropRoute(name="r0")], encoder=ENCODER, expected_revision=4)
+    other.close()
     watch.close()
     assert len(seen) == calls, "it has said that it wants to hear no more"
     store.close()

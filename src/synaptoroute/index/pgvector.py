@@ -25,8 +25,8 @@ class PgVectorIndex:
     """Rows in PostgreSQL, found by pgvector's HNSW index over half-precision copies and scored exactly there.
 
     A view shows the rows that the table had when the view was opened, without those removed from the view and with
-    those added to it, which are kept in memory; ``open`` again after they have been stored. Rows that somebody else deletes
-    from the table are found no more. Many queries at once are sent without waiting for each answer.
+    those added to it, which are kept in memory; ``open`` again after they have been stored. Rows that somebody else
+    deletes from the table are found no more. Many queries at once are sent without waiting for each answer.
 
     Needs the extra ``postgres``, PostgreSQL 14 and pgvector 0.8. Make one with ``build``, ``open`` or ``of_store``.
     """
@@ -98,6 +98,7 @@ class PgVectorIndex:
         try:
             with own.connected("index") as connection:
                 with_graph(connection, "utterances", dim, concurrently=True)
+                connection.execute("ANALYZE utterances")
             return cls._over(own, "utterances", "route_id", dim, cache_bytes)
         except BaseException:
             own.close()

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _LEAST_ASKED, _ASKED_PER_OWNER = 32, 4
 _DOUBLINGS = 4
 #: Up to so many allowed owners, all their rows are compared: 1,000 rows take about a millisecond.
 _COMPARED_OWNERS = 200
+#: How long comparing with all rows may take, for one query; and how many queries are sent before answers are read.
+_COMPARED_WITHIN_S, _SENT_AT_ONCE = 120.0, 32
 #: How long making an index may take.
 _BUILT_WITHIN_S = 24 * 3600.0
 #: What the server may take for it. A graph that grows out of this is finished many times slower; 250,000 rows of 384
@@ -35,8 +37,6 @@ _BUILT_WITHIN_S = 24 * 3600.0
 _BUILT_IN = "2GB"
 #: A row held in memory, beside its numbers.
 _OVERHEAD_BYTES = 200
-
-Put = Callable[["PatientConnection"], None]
 
 
 class TableRows:
@@ -58,7 +58,7 @@ class TableRows:
         self._from = f"SELECT id, {owner} AS owner, vector FROM {table}"
         self._table, self._owner = table, owner
         with database.connected("read") as connection:
-            row = connection.execute(f"SELECT coalesce(max(id), 0), count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+            row = connection.execute(f"SELECT coalesce(max(id), 0), count(*) FROM {table}".encode()).fetchone()
         assert row is not None  # noqa: S101 - an aggregate has a row
         self.last, self.count = int(row[0]), int(row[1])
         self._rows: RecentCache[int, Rows] = RecentCache(
@@ -74,7 +74,7 @@ class TableRows:
         """The owners that have rows, ascending, and how many."""
         query = f"SELECT {self._owner}, count(*) FROM {self._table} WHERE id <= {self.last} GROUP BY 1 ORDER BY 1"
         with self.database.connected("read") as connection:
-            found = connection.cursor(binary=True).execute(_text(query)).fetchall()
+            found = connection.cursor(binary=True).execute(query.encode()).fetchall()
         return np.array([row[0] for row in found], np.int32), np.array([row[1] for row in found], np.int64)
 
     def rows_of(self, owners: Owners) -> dict[int, Rows]:
@@ -117,8 +117,9 @@ class TableRows:
     def _fetched(self, query: str, wanted: list[int]) -> tuple[Rows, Owners, Vectors]:
         from synaptoroute.postgres.vectors import from_wire
 
-        with self.database.connected("read") as connection:
-            found = connection.cursor(binary=True).execute(_text(query), (wanted,)).fetchall()
+        found = self.database.persistently(
+            "read", lambda connection: connection.cursor(binary=True).execute(query.encode(), (wanted,)).fetchall()
+        )
         return (
             np.array([row[0] for row in found], np.int64),
             np.array([row[1] for row in found], np.int32),
@@ -194,26 +195,52 @@ class TableRows:
             f"ORDER BY score DESC, owner LIMIT {k}"
         )
         given = {"allowed": None if allowed is None else allowed.tolist(), "gone": gone.tolist()}
-        owners, scores, rows = self._each(query, queries, given, k)
+        owners, scores, rows = self._each(query, queries, given, k, _COMPARED_WITHIN_S)
         return Nearest.padded(owners, scores, rows, k)
 
-    def _each(self, query: str, queries: Vectors, given: dict[str, object], width: int) -> tuple[Owners, Vectors, Rows]:
+    def _each(
+        self, query: str, queries: Vectors, given: dict[str, object], width: int, patience_s: float | None = None
+    ) -> tuple[Owners, Vectors, Rows]:
         """Owners, scores and rows that a statement finds for each query (queries, width); -1 and -inf for none."""
         from synaptoroute.postgres.vectors import to_wire
 
         rows, owners = np.full((len(queries), width), -1, np.int64), np.full((len(queries), width), -1, np.int32)
         scores = np.full((len(queries), width), -np.inf, np.float32)
-        with self.database.connected("search") as connection, _pipelined(connection, len(queries)):
-            cursors = [
-                connection.cursor(binary=True).execute(_text(query), {**given, "query": wire})
-                for wire in to_wire(queries)
-            ]
-            for at, cursor in enumerate(cursors):
-                found = cursor.fetchall()
-                rows[at, : len(found)] = [row[0] for row in found]
-                owners[at, : len(found)] = [row[1] for row in found]
-                scores[at, : len(found)] = [row[2] for row in found]
+
+        def ask(connection: PatientConnection) -> None:
+            with connection.waiting_for(patience_s):
+                for start in range(0, len(queries), _SENT_AT_ONCE):
+                    self._ask_some(
+                        connection, query, given, to_wire(queries[start : start + _SENT_AT_ONCE]), put(start)
+                    )
+
+        def put(start: int) -> Callable[[int, list[tuple[int, int, float]]], None]:
+            def one(number: int, found: list[tuple[int, int, float]]) -> None:
+                if found:
+                    at, width = start + number, len(found)
+                    rows[at, :width], owners[at, :width], scores[at, :width] = zip(*found, strict=True)
+
+            return one
+
+        # Reading is repeated without harm on another connection.
+        self.database.persistently("search", ask)
         return owners, scores, rows
+
+    def _ask_some(
+        self,
+        connection: PatientConnection,
+        query: str,
+        given: dict[str, object],
+        wires: Sequence[bytes],
+        put: Callable[[int, list[tuple[int, int, float]]], None],
+    ) -> None:
+        """Send all before the first answer is waited for."""
+        with connection.pipeline() if len(wires) > 1 else nullcontext():
+            cursors = [
+                connection.cursor(binary=True).execute(query.encode(), {**given, "query": wire}) for wire in wires
+            ]
+            for number, cursor in enumerate(cursors):
+                put(number, cursor.fetchall())
 
 
 def with_graph(connection: PatientConnection, table: str, dim: int, *, concurrently: bool) -> None:
@@ -235,25 +262,7 @@ def with_graph(connection: PatientConnection, table: str, dim: int, *, concurren
         f"CREATE INDEX {how} IF NOT EXISTS {table}_nearest ON {table} USING hnsw "
         f"((vector::halfvec({dim})) halfvec_ip_ops) WITH (m = {LINKS}, ef_construction = {LOOKED_AT_BUILDING})"
     )
-    patience_s, connection.patience_s = connection.patience_s, _BUILT_WITHIN_S
-    try:
+    with connection.waiting_for(_BUILT_WITHIN_S):
         connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", (_BUILT_IN,))
-        connection.execute(_text(statement))
+        connection.execute(statement.encode())
         connection.execute("RESET maintenance_work_mem")
-    finally:
-        connection.patience_s = patience_s
-
-
-@contextmanager
-def _pipelined(connection: PatientConnection, statements: int) -> Iterator[None]:
-    """Send all statements before the first answer is waited for, if there are several."""
-    if statements > 1:
-        with connection.pipeline():
-            yield
-    else:
-        yield
-
-
-def _text(query: str) -> LiteralString:
-    """A query whose variable parts are numbers and names of ours; values are passed beside it."""
-    return cast(LiteralString, query)

@@ -44,6 +44,17 @@ class PatientConnection(psycopg.Connection[Any]):
 
     patience_s = 5.0
 
+    @contextmanager
+    def waiting_for(self, patience_s: float | None) -> Iterator[None]:
+        """Be so patient for now; None leaves it as it is."""
+        usual = self.patience_s
+        if patience_s is not None:
+            self.patience_s = max(patience_s, usual)
+        try:
+            yield
+        finally:
+            self.patience_s = usual
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """See ``psycopg.Connection.wait``; all waiting of a connection is done here."""
         try:
@@ -204,17 +215,17 @@ class Database:
             connection.execute("")
             yield connection
 
-    def persistently(self, doing: str, write: Callable[[PatientConnection], T]) -> T:
-        """Write, on another connection if one was lost; what is repeated must know whether it was done already.
+    def persistently(self, doing: str, work: Callable[[PatientConnection], T]) -> T:
+        """Do something, again on another connection if one was lost: it must do no harm when it had been done already.
 
         Args:
             doing: See ``connected``.
-            write: Does it. Called again, until ``timeout_s`` has passed, when its connection ``is_lost``.
+            work: Does it. Called again, until ``timeout_s`` has passed, when its connection ``is_lost``.
         """
 
         def attempt(fresh: bool) -> T:  # noqa: FBT001 - of ours
             with self._taken(fresh=fresh) as connection:
-                return write(connection)
+                return work(connection)
 
         with self.translated(doing):
             return self._tried_again(attempt)

@@ -326,10 +326,14 @@ class WatchableStorage(Protocol):
     def watch(self, changed: Callable[[], bool]) -> Watching:
         """Have ``changed`` called, in a thread of its own, soon after anybody has committed or saved labelled queries.
 
-        It is called once at the beginning, and again after every time the store was out of reach. What the caller
-        itself commits is told of too.
+        It is called once at the beginning, and again after every time the store was out of reach. What this object
+        commits need not be told of.
 
         Args:
             changed: Returns whether it wants to be called again. What it raises is logged, and it is called again.
         """
+        ...
+
+    def last_commit(self) -> StoreState | None:
+        """The state that the last ``commit`` of this object led to; None if it has made none, or it failed."""
         ...

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from synaptoroute.errors import (
@@ -89,6 +90,7 @@ class PostgresStorage:
         )
         # A connection that is new may lead to a server that has lost something; see ``StoreState.lineage``.
         self._in_lineage: weakref.WeakSet[PatientConnection] = weakref.WeakSet()
+        self._own_commit = _OwnCommit()
         try:
             self._prepare()
         except BaseException:
@@ -191,8 +193,7 @@ class PostgresStorage:
 
     def state(self) -> StoreState:
         """See ``BaseStorage.state``."""
-        with self._database.connected("read") as connection:
-            return self._state(connection)
+        return self._database.persistently("read", self._state)
 
     def _state(self, connection: PatientConnection) -> StoreState:
         query = "SELECT store_id, token, revision FROM state, lineages ORDER BY since DESC LIMIT 1"
@@ -296,10 +297,7 @@ class PostgresStorage:
             "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1) "
             "OR id IN (SELECT encoder_id FROM labelled_queries LIMIT 1)"
         )
-        self._refuse(connection.execute(query).fetchall(), encoder)
-
-    def _refuse(self, stored: Sequence[tuple[str, str]], encoder: EncoderIdentity) -> None:
-        for name, fingerprint in stored:
+        for name, fingerprint in connection.execute(query).fetchall():
             if fingerprint != encoder.fingerprint:
                 raise EncoderMismatchError(
                     f"{self._shown} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
@@ -323,15 +321,22 @@ class PostgresStorage:
             where=self._shown,
             channel=_CHANNEL.format(self._database.schema),
             history=HISTORY,
-            refuse=lambda stored: self._refuse(stored, encoder),
+            refuse=lambda connection: self._refuse_other_encoders(connection, encoder),
         )
 
         def write(connection: PatientConnection) -> int:
-            revision = commit.run(connection, new_lineage=connection not in self._in_lineage)
+            revision = commit.run(
+                connection, new_lineage=connection not in self._in_lineage, about_to=self._own_commit.begin
+            )
             self._in_lineage.add(connection)
             return revision
 
-        return self._database.persistently("write", write)
+        with self._own_commit:
+            return self._database.persistently("write", write)
+
+    def last_commit(self) -> StoreState | None:
+        """See ``WatchableStorage.last_commit``."""
+        return self._own_commit.state
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
@@ -357,9 +362,31 @@ class PostgresStorage:
         from synaptoroute.storage.postgres_watch import Watch
 
         return Watch(
-            self._database, channel=_CHANNEL.format(self._database.schema), poll_s=self._poll_s, changed=changed
+            self._database,
+            channel=_CHANNEL.format(self._database.schema),
+            poll_s=self._poll_s,
+            changed=changed,
+            own=self.last_commit,
         )
 
     def close(self) -> None:
         """See ``BaseStorage.close``."""
         self._database.close()
+
+
+class _OwnCommit:
+    """What the last commit of a store object led to, known before others can see it; None after one that failed."""
+
+    def __init__(self) -> None:
+        self.state: StoreState | None = None
+
+    def begin(self, state: StoreState) -> None:
+        self.state = state
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            self.state = None

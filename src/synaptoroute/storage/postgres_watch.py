@@ -14,6 +14,7 @@ import psycopg
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.forking import close_at_exit
 from synaptoroute.postgres.database import Database, PatientConnection
+from synaptoroute.storage.base import StoreState
 
 #: First and longest pause before connecting again; each is twice the last, and a random share of it is waited for.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
@@ -31,13 +32,23 @@ class Watch:
         channel: What commits notify.
         poll_s: How often to look without having been notified.
         changed: See ``WatchableStorage.watch``.
+        own: What the caller itself has committed last.
     """
 
-    def __init__(self, database: Database, *, channel: str, poll_s: float, changed: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        channel: str,
+        poll_s: float,
+        changed: Callable[[], bool],
+        own: Callable[[], StoreState | None],
+    ) -> None:
         self._database = database
         self._channel = channel
         self._poll_s = poll_s
         self._changed = changed
+        self._own = own
         self._stopping = threading.Event()
         # Written to, it ends the wait for a notification.
         self._wakes, self._wake = os.pipe()
@@ -92,7 +103,7 @@ class Watch:
         while not self._stopping.is_set():
             self._notified = False
             mark = self._mark(connection)
-            if mark != told and self._tell():
+            if mark != told and (self._is_own(mark, told) or self._tell()):
                 told = mark
                 continue
             # A notification that came with the answer may be of a commit that the answer does not show yet.
@@ -105,6 +116,13 @@ class Watch:
     def _mark(self, connection: PatientConnection) -> Mark | None:
         query = "SELECT store_id, token, revision, labelling FROM state, lineages ORDER BY since DESC LIMIT 1"
         return connection.execute(query).fetchone()
+
+    def _is_own(self, mark: Mark | None, told: Mark | None) -> bool:
+        """Whether there is nothing new but a commit that the caller itself has made, based on what it was told of."""
+        own = self._own()
+        if mark is None or told is None or own is None:
+            return False
+        return mark == (own.store_id, own.lineage, own.revision, told[3])
 
     def _tell(self) -> bool:
         """Whether it was heard."""

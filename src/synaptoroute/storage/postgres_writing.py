@@ -7,34 +7,55 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from synaptoroute.errors import RevisionConflictError, StorageCorruptError
 from synaptoroute.postgres.database import PatientConnection
 from synaptoroute.postgres.vectors import to_wire
-from synaptoroute.storage.base import Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
+from synaptoroute.storage.base import (
+    Change,
+    DropRoute,
+    EncoderIdentity,
+    LabelledQueries,
+    PutRoute,
+    StoreState,
+)
 from synaptoroute.storage.postgres_rows import digest, kept
 
 #: From so many utterances on, COPY is faster than a statement for each that need not be waited for.
 COPIED_FROM = 64
 
+# The names and values of a statement are constants here; whatever callers bring is passed beside it.
+_FACTS = (
+    "SELECT store_id, (SELECT token FROM lineages ORDER BY since DESC LIMIT 1) AS lineage, "
+    "EXISTS (SELECT 1 FROM commits WHERE revision = %(revision)s AND token = %(token)s) AS stored, "
+    "(SELECT id FROM encoders WHERE fingerprint = %(fingerprint)s) AS encoder_id, "
+    "ARRAY(SELECT encoder_id FROM (SELECT encoder_id FROM utterances LIMIT 1) AS one "
+    "UNION SELECT encoder_id FROM (SELECT encoder_id FROM labelled_queries LIMIT 1) AS other) AS encoders FROM state"
+)
 _UPSERT = (
     "INSERT INTO routes (name, threshold, description, metadata, revision) VALUES (%s, %s, %s, %s, %s) "
     "ON CONFLICT (name) DO UPDATE SET threshold = excluded.threshold, description = excluded.description, "
     "metadata = excluded.metadata, revision = excluded.revision RETURNING id"
 )
 _OF_ROUTE = "(SELECT id FROM routes WHERE name = %s)"
-_DELETE = f"DELETE FROM utterances WHERE route_id = {_OF_ROUTE} AND digest = %s"  # noqa: S608 - constants
-_INSERT = (
-    "INSERT INTO utterances (route_id, text, digest, encoder_id, vector, crc32) "  # noqa: S608 - constants
-    f"VALUES ({_OF_ROUTE}, %s, %s, %s, %s, %s)"
-)
-_KNOWN = "SELECT 1 FROM commits WHERE revision = %s AND token = %s"
+_DELETE = f"DELETE FROM utterances WHERE route_id = {_OF_ROUTE} AND digest = %s"  # noqa: S608
+_INSERT = "INSERT INTO utterances (route_id, text, digest, encoder_id, vector, crc32) VALUES "
+_ROW = f"({_OF_ROUTE}, %s, %s, %s, %s, %s)"
 _COPY = "COPY utterances (route_id, text, digest, encoder_id, vector, crc32) FROM STDIN (FORMAT BINARY)"
-_ENCODER = (
-    "INSERT INTO encoders (fingerprint, name, dim) SELECT %(fingerprint)s, %(name)s, %(dim)s "
-    "WHERE NOT EXISTS (SELECT 1 FROM encoders WHERE fingerprint = %(fingerprint)s)"
+_FINISH = (
+    "WITH counted AS (UPDATE state SET revision = %(revision)s), "
+    "found AS (INSERT INTO commits VALUES (%(revision)s, %(token)s)) "
+    "SELECT pg_notify(%(channel)s, %(revision)s::text)"
 )
+_BEGIN = "INSERT INTO lineages VALUES (%s, %s)"
+_FORGET = (
+    "WITH no_drops AS (DELETE FROM dropped WHERE revision <= %(forgotten)s), "
+    "no_commits AS (DELETE FROM commits WHERE revision <= %(forgotten)s) DELETE FROM lineages "
+    "WHERE since < (SELECT max(since) FROM lineages WHERE since <= %(forgotten)s)"
+)
+_ENCODER = "INSERT INTO encoders (fingerprint, name, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +70,7 @@ class Commit:
         where: The store, for messages.
         channel: Where others are told of it.
         history: How many revisions back others may still follow.
-        refuse: Raises if the vectors that are stored are another encoder's.
+        refuse: Raises if the vectors that are stored are another encoder's; asks for them by the connection.
     """
 
     changes: Sequence[Change]
@@ -59,48 +80,61 @@ class Commit:
     where: str
     channel: str
     history: int
-    refuse: Callable[[Sequence[tuple[str, str]]], None]
+    refuse: Callable[[PatientConnection], None]
 
-    def run(self, connection: PatientConnection, *, new_lineage: bool) -> int:
+    def run(self, connection: PatientConnection, *, new_lineage: bool, about_to: Callable[[StoreState], None]) -> int:
         """Commit, or find that an earlier try has: the new revision. Others that commit wait meanwhile.
+
+        Two round trips and that of the commit, unless there is much to copy.
 
         Args:
             connection: With no transaction begun.
             new_lineage: Whether this is the connection's first commit.
+            about_to: Told what the store will be, just before it is.
 
         Raises:
             RevisionConflictError: The store is not at ``expected_revision``.
         """
         copied = sum(len(change.added) for change in self.changes if isinstance(change, PutRoute)) >= COPIED_FROM
         revision = self.expected_revision + 1
+        given = {"revision": revision, "token": self.token, "fingerprint": self.encoder.fingerprint}
         with nullcontext() if copied else connection.pipeline(), connection.transaction():
             locked = connection.execute("SELECT revision FROM state FOR UPDATE")
-            known = connection.execute(_KNOWN, (revision, self.token))
-            stored = connection.execute(
-                "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1) "
-                "OR id IN (SELECT encoder_id FROM labelled_queries LIMIT 1)"
-            )
-            encoder_id = _encoder_id(connection, self.encoder)
-            row = locked.fetchone()
-            if row is None:
-                raise StorageCorruptError(f"{self.where} has lost its revision; restore a backup")
-            if known.fetchone() is not None:
+            # Only a statement of its own sees what was committed while the lock was waited for.
+            facts = connection.execute(_FACTS, given)
+            store_id, lineage, stored, encoder_id, encoders = self._found(locked.fetchone(), facts.fetchone())
+            if stored:
                 return revision
-            if row[0] != self.expected_revision:
-                raise RevisionConflictError(
-                    f"{self.where} is at revision {row[0]}, the change was based on {self.expected_revision}: "
-                    "another process changed it; reload and try again"
-                )
-            self.refuse(stored.fetchall())
+            if any(other != encoder_id for other in encoders):
+                self.refuse(connection)
+            if encoder_id is None:
+                encoder_id = _new_encoder(connection, self.encoder)
             for step in self._steps():
                 if isinstance(step, str):
                     self._drop(connection, step, revision)
                 elif copied:
-                    self._copy(connection, step, encoder_id(), revision)
+                    self._copy(connection, step, encoder_id, revision)
                 else:
-                    self._put(connection, step, encoder_id(), revision)
-            self._finish(connection, revision, new_lineage=new_lineage)
+                    self._put(connection, step, encoder_id, revision)
+            if new_lineage:
+                lineage = self.token.hex
+                connection.execute(_BEGIN, (revision, lineage))
+            if revision >= self.history:
+                connection.execute(_FORGET, {"forgotten": revision - self.history})
+            about_to(StoreState(store_id=store_id, lineage=lineage, revision=revision))
+            connection.execute(_FINISH, {"revision": revision, "token": self.token, "channel": self.channel})
         return revision
+
+    def _found(self, locked: tuple[Any, ...] | None, facts: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """The facts, if the commit can be made on them or is made already. Raises as ``run`` does."""
+        if locked is None or facts is None or facts[1] is None:
+            raise StorageCorruptError(f"{self.where} has lost its revision; restore a backup")
+        if not facts[2] and locked[0] != self.expected_revision:
+            raise RevisionConflictError(
+                f"{self.where} is at revision {locked[0]}, the change was based on {self.expected_revision}: "
+                "another process changed it; reload and try again"
+            )
+        return facts
 
     def _steps(self) -> Iterator[list[PutRoute] | str]:
         """Names to drop, and puts of different routes that may be done together, in the order of the changes."""
@@ -124,9 +158,12 @@ class Commit:
             connection.execute(_UPSERT, _fields(put, revision))
             for text in put.removed:
                 connection.execute(_DELETE, (name, digest(text)))
-            for text, wire in zip(put.added, to_wire(put.vectors), strict=True):
-                row = (name, kept(text), digest(text), encoder_id, wire, zlib.crc32(wire))
-                connection.execute(_INSERT, row)
+            if put.added:
+                rows: list[object] = []
+                for text, wire in zip(put.added, to_wire(put.vectors), strict=True):
+                    rows += [name, kept(text), digest(text), encoder_id, wire, zlib.crc32(wire)]
+                statement = _INSERT + ", ".join([_ROW] * len(put.added))
+                connection.execute(statement.encode(), rows)
 
     def _copy(self, connection: PatientConnection, puts: list[PutRoute], encoder_id: int, revision: int) -> None:
         with connection.cursor() as cursor:
@@ -146,20 +183,6 @@ class Commit:
         connection.execute("DELETE FROM routes WHERE name = %s", (name,))
         connection.execute("INSERT INTO dropped VALUES (%s, %s) ON CONFLICT DO NOTHING", (revision, name))
 
-    def _finish(self, connection: PatientConnection, revision: int, *, new_lineage: bool) -> None:
-        connection.execute("UPDATE state SET revision = %s", (revision,))
-        connection.execute("INSERT INTO commits VALUES (%s, %s)", (revision, self.token))
-        if new_lineage:
-            begin = "INSERT INTO lineages VALUES (%s, replace(gen_random_uuid()::text, '-', ''))"
-            connection.execute(begin, (revision,))
-        forgotten = revision - self.history
-        if forgotten >= 0:
-            connection.execute("DELETE FROM dropped WHERE revision <= %s", (forgotten,))
-            connection.execute("DELETE FROM commits WHERE revision <= %s", (forgotten,))
-            older = "DELETE FROM lineages WHERE since < (SELECT max(since) FROM lineages WHERE since <= %s)"
-            connection.execute(older, (forgotten,))
-        connection.execute("SELECT pg_notify(%s, %s)", (self.channel, str(revision)))
-
 
 def write_labelled(
     connection: PatientConnection, labelled: LabelledQueries | None, encoder: EncoderIdentity, channel: str
@@ -171,7 +194,7 @@ def write_labelled(
         connection.execute("DELETE FROM labelled_queries")
         connection.execute("DELETE FROM operating_point")
         if labelled is not None:
-            encoder_id = _encoder_id(connection, encoder)()
+            encoder_id = _new_encoder(connection, encoder)
             connection.execute("INSERT INTO operating_point VALUES (1, %s)", (labelled.min_confidence,))
             statement = "COPY labelled_queries (text, label, encoder_id, vector, crc32) FROM STDIN (FORMAT BINARY)"
             with connection.cursor() as cursor, cursor.copy(statement) as copy:
@@ -182,19 +205,14 @@ def write_labelled(
         connection.execute("SELECT pg_notify(%s, '')", (channel,))
 
 
-def _encoder_id(connection: PatientConnection, encoder: EncoderIdentity) -> Callable[[], int]:
-    """Asks for the encoder's number, and gives it when called: until then, nobody waits."""
-    fields = {"fingerprint": encoder.fingerprint, "name": encoder.name, "dim": encoder.dim}
-    connection.execute(_ENCODER, fields)
-    asked = connection.execute("SELECT id FROM encoders WHERE fingerprint = %s", (encoder.fingerprint,))
-    found: list[int] = []
-
-    def number() -> int:
-        if not found:
-            found.extend(int(row[0]) for row in asked.fetchall())
-        return found[0]
-
-    return number
+def _new_encoder(connection: PatientConnection, encoder: EncoderIdentity) -> int:
+    """The number of an encoder that had none, or that has got one since we looked."""
+    row = connection.execute(_ENCODER, (encoder.fingerprint, encoder.name, encoder.dim)).fetchone()
+    if row is None:
+        query = "SELECT id FROM encoders WHERE fingerprint = %s"
+        row = connection.execute(query, (encoder.fingerprint,)).fetchone()
+    assert row is not None  # noqa: S101 - encoders are never deleted
+    return int(row[0])
 
 
 def _fields(put: PutRoute, revision: int) -> tuple[str, float | None, str | None, str, int]:
