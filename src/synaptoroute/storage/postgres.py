@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from synaptoroute.storage.base import (
     Vectors,
     Watching,
 )
+from synaptoroute.storage.history import Snapshot, StoredHistory, unpacked
 from synaptoroute.storage.postgres_migrations import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -306,7 +307,16 @@ class PostgresStorage:
                 )
 
     # ------------------------------------------------------------------------------------------------- writing
-    def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        encoder: EncoderIdentity,
+        expected_revision: int,
+        expected: Mapping[str, int] | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+    ) -> int:
         """See ``BaseStorage.commit``. Returns after PostgreSQL has it on disk.
 
         A connection that breaks midway is replaced, and the commit repeated unless it is found to be stored.
@@ -320,6 +330,9 @@ class PostgresStorage:
             token=uuid.uuid4(),
             where=self._shown,
             channel=_CHANNEL.format(self._database.schema),
+            expected=expected or {},
+            actor=actor,
+            cause=cause,
             history=HISTORY,
             refuse=lambda connection: self._refuse_other_encoders(connection, encoder),
         )
@@ -355,6 +368,82 @@ class PostgresStorage:
         with self._database.connected("read") as connection:
             row = connection.cursor(binary=True).execute("SELECT model FROM learned").fetchone()
         return None if row is None else bytes(row[0])
+
+    # --------------------------------------------------------------------------------------- history, snapshots
+    def route_revision(self, name: str) -> int:
+        """See ``BaseStorage.route_revision``."""
+        query = "SELECT revision FROM routes WHERE name = %s"
+        row = self._database.persistently("read", lambda connection: connection.execute(query, (name,)).fetchone())
+        return 0 if row is None else int(row[0])
+
+    def history(self, *, since: int = 0, route: str | None = None, limit: int | None = None) -> StoredHistory:
+        """See ``BaseStorage.history``."""
+        from synaptoroute.storage import postgres_history
+
+        with self._snapshot("read") as connection:
+            return postgres_history.read(connection, since=since, name=route, limit=limit)
+
+    def save_snapshot(self, name: str, routes: Iterable[Route], *, revision: int, actor: str | None = None) -> Snapshot:
+        """See ``BaseStorage.save_snapshot``."""
+        from synaptoroute.storage import postgres_history
+
+        with self._database.connected("write") as connection, connection.transaction():
+            return postgres_history.save_snapshot(connection, name, routes, revision=revision, actor=actor)
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """See ``BaseStorage.snapshots``."""
+        from synaptoroute.storage import postgres_history
+
+        return self._database.persistently("read", postgres_history.snapshots)
+
+    def snapshot_routes(self, name: str) -> tuple[Route, ...]:
+        """See ``BaseStorage.snapshot_routes``."""
+        from synaptoroute.storage import postgres_history
+
+        parts = self._database.persistently(
+            "read", lambda connection: postgres_history.snapshot_parts(connection, name)
+        )
+        return tuple(unpacked(parts, name))
+
+    def delete_snapshot(self, name: str) -> None:
+        """See ``BaseStorage.delete_snapshot``."""
+        from synaptoroute.storage import postgres_history
+
+        with self._database.connected("write") as connection:
+            postgres_history.delete_snapshot(connection, name)
+
+    # ---------------------------------------------------------------------------------------- another encoder
+    def unencoded(self, encoder: EncoderIdentity, *, after: int = 0, limit: int = 1_000) -> tuple[list[str], int]:
+        """See ``BaseStorage.unencoded``."""
+        from synaptoroute.storage import postgres_reencoding
+        from synaptoroute.storage.postgres_writing import new_encoder
+
+        with self._database.connected("read") as connection, connection.transaction():
+            number = new_encoder(connection, encoder)
+            return postgres_reencoding.unencoded(connection, number, encoder.dim, after=after, limit=limit)
+
+    def save_reencoded(self, texts: Sequence[str], vectors: Vectors, *, encoder: EncoderIdentity) -> None:
+        """See ``BaseStorage.save_reencoded``."""
+        from synaptoroute.storage import postgres_reencoding
+        from synaptoroute.storage.postgres_writing import new_encoder
+
+        with self._database.connected("write") as connection, connection.transaction():
+            postgres_reencoding.save(connection, new_encoder(connection, encoder), texts, vectors)
+
+    def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
+        """See ``BaseStorage.swap_encoder``. Those that follow go on as they are, and log why."""
+        from synaptoroute.storage.postgres_writing import Swap
+
+        swap = Swap(
+            encoder=encoder,
+            expected_revision=expected_revision,
+            actor=actor,
+            where=self._shown,
+            channel=_CHANNEL.format(self._database.schema),
+            history=HISTORY,
+        )
+        with self._own_commit, self._database.connected("write") as connection:
+            return swap.run(connection, self._own_commit.begin)
 
     # ----------------------------------------------------------------------------------------------- following
     def watch(self, changed: Callable[[], bool]) -> Watching:

@@ -46,6 +46,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE labelled_queries (
         id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         text       text NOT NULL,
+        digest     bytea NOT NULL,
         label      text,
         encoder_id integer NOT NULL REFERENCES encoders (id),
         vector     vector NOT NULL,
@@ -77,6 +78,51 @@ MIGRATIONS: tuple[str, ...] = (
         revision bigint PRIMARY KEY,
         token    uuid NOT NULL
     );
+
+    CREATE TABLE history (
+        id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        revision  bigint NOT NULL,
+        operation text NOT NULL,
+        route     text,
+        actor     text,
+        at        timestamptz NOT NULL,
+        cause     text,
+        undo      text
+    );
+
+    CREATE INDEX history_by_revision ON history (revision);
+
+    CREATE TABLE history_begins (
+        single   integer PRIMARY KEY CHECK (single = 1),
+        revision bigint NOT NULL
+    );
+
+    CREATE TABLE snapshots (
+        id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name     text NOT NULL UNIQUE,
+        revision bigint NOT NULL,
+        routes   integer NOT NULL,
+        actor    text,
+        at       timestamptz NOT NULL
+    );
+
+    CREATE TABLE snapshot_parts (
+        snapshot_id bigint NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        part        integer NOT NULL,
+        content     bytea NOT NULL,
+        PRIMARY KEY (snapshot_id, part)
+    );
+
+    CREATE TABLE reencoded (
+        encoder_id integer NOT NULL REFERENCES encoders (id),
+        text       text NOT NULL,
+        digest     bytea NOT NULL,
+        vector     vector NOT NULL,
+        crc32      bigint NOT NULL,
+        PRIMARY KEY (encoder_id, digest)
+    );
+
+    INSERT INTO history_begins VALUES (1, 0);
 
     INSERT INTO state VALUES (1, replace(gen_random_uuid()::text, '-', ''), 0, 0);
 

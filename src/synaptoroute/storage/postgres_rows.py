@@ -77,15 +77,23 @@ def sound(wire: bytes | None, crc32: int, dim: int, where: str) -> bytes:
     return wire
 
 
-def route(utterances: Sequence[str | None], fields: Sequence[Any], where: str) -> Route:
-    """A route from its name, threshold, description and metadata. Raises StorageCorruptError."""
+def route(utterances: Sequence[str | None], fields: Sequence[Any], where: str, *, plain: bool = False) -> Route:
+    """A route from its name, threshold, description and metadata. Raises StorageCorruptError.
+
+    Args:
+        utterances: Their texts.
+        fields: Those four.
+        where: The store, for messages.
+        plain: Whether texts are no longer in the form of ``kept``.
+    """
     name, threshold, description, metadata = fields
+    read = str if plain else given
     try:
         return Route(
             name=name,
-            utterances=[given(text) for text in utterances if text is not None],
+            utterances=[read(text) for text in utterances if text is not None],
             threshold=threshold,
-            description=None if description is None else given(description),
+            description=None if description is None else read(description),
             metadata=json.loads(metadata),
         )
     except (ValueError, InvalidInputError) as exc:

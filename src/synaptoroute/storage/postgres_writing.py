@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from synaptoroute.errors import RevisionConflictError, StorageCorruptError
 from synaptoroute.postgres.database import PatientConnection
 from synaptoroute.postgres.vectors import to_wire
+from synaptoroute.storage import postgres_history, postgres_reencoding
 from synaptoroute.storage.base import (
     Change,
     DropRoute,
@@ -25,6 +26,8 @@ from synaptoroute.storage.postgres_rows import digest, kept
 
 #: From so many utterances on, COPY is faster than a statement for each that need not be waited for.
 COPIED_FROM = 64
+#: How long a statement that puts all vectors in the place of others may take.
+_SWAPPED_WITHIN_S = 3600.0
 
 # The names and values of a statement are constants here; whatever callers bring is passed beside it.
 _FACTS = (
@@ -58,6 +61,38 @@ _FORGET = (
 _ENCODER = "INSERT INTO encoders (fingerprint, name, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id"
 
 
+@dataclass(frozen=True, slots=True)
+class Become:
+    """What every change of the revision ends with.
+
+    Attributes:
+        revision: The new one.
+        store_id: Of the store.
+        lineage: The last one.
+        token: Tells the commit from all others.
+        channel: Where others are told of it.
+        history: How many revisions back others may still follow.
+    """
+
+    revision: int
+    store_id: str
+    lineage: str
+    token: UUID
+    channel: str
+    history: int
+
+    def run(self, connection: PatientConnection, *, new_lineage: bool, about_to: Callable[[StoreState], None]) -> None:
+        """See ``Commit.run``."""
+        lineage = self.lineage
+        if new_lineage:
+            lineage = self.token.hex
+            connection.execute(_BEGIN, (self.revision, lineage))
+        if self.revision >= self.history:
+            connection.execute(_FORGET, {"forgotten": self.revision - self.history})
+        about_to(StoreState(store_id=self.store_id, lineage=lineage, revision=self.revision))
+        connection.execute(_FINISH, {"revision": self.revision, "token": self.token, "channel": self.channel})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """One commit, which may be tried on one connection after another.
@@ -69,6 +104,9 @@ class Commit:
         token: Tells this commit from all others, should it have to be found again.
         where: The store, for messages.
         channel: Where others are told of it.
+        expected: Route -> the revision at which it must have changed last.
+        actor: Who commits, for the history.
+        cause: What it is part of, for the history.
         history: How many revisions back others may still follow.
         refuse: Raises if the vectors that are stored are another encoder's; asks for them by the connection.
     """
@@ -79,6 +117,9 @@ class Commit:
     token: UUID
     where: str
     channel: str
+    expected: Mapping[str, int]
+    actor: str | None
+    cause: str | None
     history: int
     refuse: Callable[[PatientConnection], None]
 
@@ -102,13 +143,16 @@ class Commit:
             locked = connection.execute("SELECT revision FROM state FOR UPDATE")
             # Only a statement of its own sees what was committed while the lock was waited for.
             facts = connection.execute(_FACTS, given)
+            before = postgres_history.Before(connection, self.changes, self.expected)
             store_id, lineage, stored, encoder_id, encoders = self._found(locked.fetchone(), facts.fetchone())
             if stored:
                 return revision
+            before.read()
+            before.require(self.expected)
             if any(other != encoder_id for other in encoders):
                 self.refuse(connection)
             if encoder_id is None:
-                encoder_id = _new_encoder(connection, self.encoder)
+                encoder_id = new_encoder(connection, self.encoder)
             for step in self._steps():
                 if isinstance(step, str):
                     self._drop(connection, step, revision)
@@ -116,13 +160,16 @@ class Commit:
                     self._copy(connection, step, encoder_id, revision)
                 else:
                     self._put(connection, step, encoder_id, revision)
-            if new_lineage:
-                lineage = self.token.hex
-                connection.execute(_BEGIN, (revision, lineage))
-            if revision >= self.history:
-                connection.execute(_FORGET, {"forgotten": revision - self.history})
-            about_to(StoreState(store_id=store_id, lineage=lineage, revision=revision))
-            connection.execute(_FINISH, {"revision": revision, "token": self.token, "channel": self.channel})
+            postgres_history.write(
+                connection,
+                before.entries(self.changes, self.where),
+                revision=revision,
+                actor=self.actor,
+                cause=self.cause,
+                revisions=self.history,
+            )
+            become = Become(revision, store_id, lineage, self.token, self.channel, self.history)
+            become.run(connection, new_lineage=new_lineage, about_to=about_to)
         return revision
 
     def _found(self, locked: tuple[Any, ...] | None, facts: tuple[Any, ...] | None) -> tuple[Any, ...]:
@@ -184,6 +231,42 @@ class Commit:
         connection.execute("INSERT INTO dropped VALUES (%s, %s) ON CONFLICT DO NOTHING", (revision, name))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """The vectors that were set aside take the place of all others; see ``Commit`` for the attributes."""
+
+    encoder: EncoderIdentity
+    expected_revision: int
+    actor: str | None
+    where: str
+    channel: str
+    history: int
+
+    def run(self, connection: PatientConnection, about_to: Callable[[StoreState], None]) -> int:
+        """The new revision. Begins a new lineage: whoever follows must read everything anew."""
+        token, revision = uuid4(), self.expected_revision + 1
+        with connection.transaction(), connection.waiting_for(_SWAPPED_WITHIN_S):
+            row = connection.execute("SELECT revision, store_id FROM state FOR UPDATE").fetchone()
+            if row is None or row[0] != self.expected_revision:
+                raise RevisionConflictError(
+                    f"{self.where} is at revision {row and row[0]}, the change was based on {self.expected_revision}: "
+                    "another process changed it; reload and try again"
+                )
+            postgres_reencoding.swap(connection, new_encoder(connection, self.encoder))
+            cause = f"to {self.encoder.name} ({self.encoder.fingerprint})"
+            postgres_history.write(
+                connection,
+                [("migrate", None, None)],
+                revision=revision,
+                actor=self.actor,
+                cause=cause,
+                revisions=self.history,
+            )
+            become = Become(revision, row[1], token.hex, token, self.channel, self.history)
+            become.run(connection, new_lineage=True, about_to=about_to)
+        return revision
+
+
 def write_labelled(
     connection: PatientConnection, labelled: LabelledQueries | None, encoder: EncoderIdentity, channel: str
 ) -> None:
@@ -194,18 +277,20 @@ def write_labelled(
         connection.execute("DELETE FROM labelled_queries")
         connection.execute("DELETE FROM operating_point")
         if labelled is not None:
-            encoder_id = _new_encoder(connection, encoder)
+            encoder_id = new_encoder(connection, encoder)
             connection.execute("INSERT INTO operating_point VALUES (1, %s)", (labelled.min_confidence,))
-            statement = "COPY labelled_queries (text, label, encoder_id, vector, crc32) FROM STDIN (FORMAT BINARY)"
+            statement = (
+                "COPY labelled_queries (text, digest, label, encoder_id, vector, crc32) FROM STDIN (FORMAT BINARY)"
+            )
             with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                copy.set_types(["text", "text", "int4", "vector", "int8"])
+                copy.set_types(["text", "bytea", "text", "int4", "vector", "int8"])
                 rows = zip(labelled.texts, labelled.labels, to_wire(labelled.vectors), strict=True)
                 for text, label, wire in rows:
-                    copy.write_row((kept(text), label, encoder_id, wire, zlib.crc32(wire)))
+                    copy.write_row((kept(text), digest(text), label, encoder_id, wire, zlib.crc32(wire)))
         connection.execute("SELECT pg_notify(%s, '')", (channel,))
 
 
-def _new_encoder(connection: PatientConnection, encoder: EncoderIdentity) -> int:
+def new_encoder(connection: PatientConnection, encoder: EncoderIdentity) -> int:
     """The number of an encoder that had none, or that has got one since we looked."""
     row = connection.execute(_ENCODER, (encoder.fingerprint, encoder.name, encoder.dim)).fetchone()
     if row is None:

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synaptoroute.errors import EncoderMismatchError, RevisionConflictError, StorageError
+from synaptoroute.errors import (
+    EncoderMismatchError,
+    InvalidInputError,
+    RevisionConflictError,
+    SnapshotNotFoundError,
+    StorageError,
+)
 from synaptoroute.models import Route
 from synaptoroute.storage.base import (
     BaseStorage,
@@ -22,6 +28,7 @@ from synaptoroute.storage.base import (
     StoredTable,
     Vectors,
 )
+from synaptoroute.storage.history import undone
 
 ENCODER = EncoderIdentity(name="test", dim=4, fingerprint="test-1")
 #: Texts that a database may stumble over.
@@ -287,6 +294,109 @@ class StorageContract:
             other = opening()
             assert other.load_learned() == learned
             other.close()
+
+    # ------------------------------------------------------------------------------------- history, snapshots
+    @pytest.mark.parametrize("seed", range(3))
+    def test_undoing_entries_gives_every_earlier_revision(self, store: BaseStorage, seed: int) -> None:
+        """Also where one commit changes a route several times."""
+        chance, revisions = np.random.default_rng(seed), [store.load(ENCODER).routes]
+        for number in range(15):
+            changes: list[Change] = []
+            now = {route.name: route for route in revisions[-1]}
+            for step in range(int(chance.integers(1, 4))):
+                name, fresh = "abc"[chance.integers(3)], f"{number}.{step}\0"
+                stored = now.get(name)
+                if stored is None:
+                    changes.append(put(name, "x", fresh, description="d\\0"))
+                    now[name] = changes[-1].route  # type: ignore[union-attr] # a put
+                elif chance.random() < 0.3:
+                    changes.append(DropRoute(name=name))
+                    del now[name]
+                else:
+                    removed = stored.utterances[:1] if chance.random() < 0.6 else ()
+                    utterances = (*stored.utterances[len(removed) :], fresh)
+                    route = stored.replaced(utterances=utterances, threshold=number / 20, metadata={"n": [number]})
+                    changes.append(PutRoute(route=route, added=(fresh,), vectors=unit_vectors(1), removed=removed))
+                    now[name] = route
+            store.commit(changes, encoder=ENCODER, expected_revision=number, actor="ann", cause=f"step {number}")
+            revisions.append(store.load(ENCODER).routes)
+        routes = {route.name: route for route in revisions[-1]}
+        history = store.history()
+        assert history.begins == 0
+        assert {(entry.actor, entry.cause) for entry in history.entries} == {("ann", f"step {n}") for n in range(15)}
+        for revision in range(14, -1, -1):
+            for entry in (entry for entry in history.entries if entry.revision == revision + 1):
+                assert entry.route is not None
+                former = undone(entry, routes.pop(entry.route, None))
+                if former is not None:
+                    routes[entry.route] = former
+            assert routes == {route.name: route for route in revisions[revision]}
+        newest = store.history(limit=2).entries
+        assert newest == history.entries[:2]
+        assert store.history(since=10).entries == tuple(each for each in history.entries if each.revision > 10)
+        assert all(entry.route == "a" for entry in store.history(route="a").entries)
+
+    def test_a_route_that_has_changed_since_is_not_overwritten(self, store: BaseStorage) -> None:
+        """By whom it was not expected to; 0 expects that it is new."""
+        store.commit([put("a", "x"), put("b", "y")], encoder=ENCODER, expected_revision=0, expected={"a": 0, "b": 0})
+        changed = PutRoute(route=Route(name="a", utterances=["x"], threshold=0.5), added=(), vectors=unit_vectors(0))
+        store.commit([changed], encoder=ENCODER, expected_revision=1, expected={"a": 1, "b": 1})
+        assert [store.route_revision(name) for name in ("a", "b", "c")] == [2, 1, 0]
+        for expected in ({"a": 1}, {"a": 0}, {"b": 2}, {"c": 1}):
+            with pytest.raises(RevisionConflictError, match="nothing was changed"):
+                store.commit([DropRoute(name="a")], encoder=ENCODER, expected_revision=2, expected=expected)
+        assert store.state().revision == 2
+
+    def test_snapshots_are_kept_until_they_are_deleted(self, store: BaseStorage, opening: Opening) -> None:
+        """Whole, in order, under a name that is taken once."""
+        routes = tuple(put(f"r{number}", "x", "a\0b").route for number in range(1_500))
+        saved = store.save_snapshot("full", routes, revision=7, actor="ann")
+        store.save_snapshot("empty", (), revision=0)
+        other = opening()
+        assert other.snapshots() == (saved, *other.snapshots()[1:])
+        assert [(each.name, each.revision, each.routes, each.actor) for each in other.snapshots()] == [
+            ("full", 7, 1_500, "ann"),
+            ("empty", 0, 0, None),
+        ]
+        assert other.snapshot_routes("full") == routes
+        assert other.snapshot_routes("empty") == ()
+        with pytest.raises(InvalidInputError, match="already"):
+            other.save_snapshot("full", (), revision=8)
+        other.delete_snapshot("full")
+        for asking in (other.snapshot_routes, other.delete_snapshot):
+            with pytest.raises(SnapshotNotFoundError):
+                asking("full")
+        other.close()
+
+    # --------------------------------------------------------------------------------------- another encoder
+    def test_vectors_of_another_encoder_take_over_when_all_are_there(self, store: BaseStorage) -> None:
+        """Those of texts that came meanwhile, and of labelled queries, too."""
+        other = EncoderIdentity(name="other", dim=6, fingerprint="other-1")
+        vectors = np.eye(6, dtype=np.float32)
+        store.commit([put("a", "x", "y\0"), put("b", "x")], encoder=ENCODER, expected_revision=0)
+        labelled = LabelledQueries(texts=("q",), labels=("a",), vectors=unit_vectors(1), min_confidence=0.5)
+        store.save_labelled(labelled, encoder=ENCODER)
+        first, after = store.unencoded(other, limit=2)
+        rest, end = store.unencoded(other, after=after, limit=2)
+        assert (first, rest, end) == (["x", "y\0"], ["x", "q"], -1)
+        store.save_reencoded(["x", "y\0"], vectors[:2], encoder=other)
+        with pytest.raises(RevisionConflictError, match="1 stored texts have no vector"):
+            store.swap_encoder(other, expected_revision=1)
+        store.save_reencoded(["q"], vectors[2:3], encoder=other)
+        assert store.unencoded(other) == ([], -1)
+        state = store.state()
+        with pytest.raises(RevisionConflictError):
+            store.swap_encoder(other, expected_revision=0)
+        assert store.swap_encoder(other, expected_revision=1, actor="ann") == 2
+        with pytest.raises(EncoderMismatchError):
+            store.changes_since(state, ENCODER)
+        stored = store.load(other)
+        assert stored.vectors.tobytes() == vectors[[0, 1, 0]].tobytes()
+        assert stored.labelled is not None
+        assert stored.labelled.vectors.tobytes() == vectors[2:3].tobytes()
+        assert store.load_learned() is None
+        (entry,) = store.history(limit=1).entries
+        assert (entry.operation, entry.route, entry.actor, entry.revision) == ("migrate", None, "ann", 2)
 
     def test_closing_twice_is_fine_and_a_closed_store_says_so(self, opening: Opening) -> None:
         """By an error of ours."""
