@@ -60,8 +60,9 @@ class Before:
         """Wait for the answers."""
         self.revisions: dict[str, int] = {}
         self.fields: dict[str, tuple[Any, ...]] = {}
-        for name, revision, *fields in self._fields.fetchall():
-            self.revisions[name], self.fields[name] = revision, tuple(fields)
+        for name, revision, threshold, description, metadata in self._fields.fetchall():
+            self.revisions[name] = revision
+            self.fields[name] = threshold, None if description is None else given(description), metadata
         self.texts: dict[str, list[str]] = {name: [] for name in self._whole}
         for name, text in self._texts.fetchall() if self._texts else ():
             self.texts[name].append(given(text))
@@ -80,8 +81,7 @@ class Before:
             if isinstance(change, PutRoute):
                 found.append(("add", name, None) if fields is None else ("update", name, self._undo(change, fields)))
                 after = change.route
-                stored = None if after.description is None else after.description
-                self.fields[name] = after.threshold, stored, json.dumps(after.metadata)
+                self.fields[name] = after.threshold, after.description, json.dumps(after.metadata)
                 self.texts[name] = list(after.utterances)
             elif fields is not None:
                 before = route(self.texts[name], (name, *fields), where, plain=True)
