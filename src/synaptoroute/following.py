@@ -22,8 +22,8 @@ from synaptoroute.storage.base import (
 )
 from synaptoroute.table import RouteTable
 
-#: How often a change is planned anew because others were faster. Of four processes that write without a pause, one
-#: lost at most 9 times in a row in 2,000 changes.
+#: How often a change is planned because others were faster. Who wins is chance: losing so often in a row means that
+#: something else is wrong.
 PLANS = 32
 #: Longest random pause before planning anew, from the third time on.
 _PAUSE_S = 0.01

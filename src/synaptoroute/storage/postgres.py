@@ -62,7 +62,8 @@ class PostgresStorage:
             and ``target_session_attrs=read-write`` it follows a fail-over; a standby can be read.
         schema: Whose tables these are, so that several stores fit into one database; made if missing.
         cache_folder: Where this process may keep files that make opening a large table fast.
-        timeout_s: Longest wait for a connection and for every answer. No write takes longer than three times this.
+        timeout_s: Longest wait for a connection and for every answer. Where the server does not answer at all, a write
+            fails within three times this.
         poll_s: How long ``watch`` trusts in being notified.
         connections: How many there may be at once, beside one for ``watch``.
 
