@@ -17,6 +17,7 @@ from synaptoroute.storage.base import (
     BaseStorage,
     Change,
     LabelledQueries,
+    StoreState,
     WatchableStorage,
     Watching,
 )
@@ -41,7 +42,12 @@ class Following:
         self._storage = storage
         self._lane = lane
         self._watch: PerProcess[Watching] = PerProcess()
-        self._changed: Callable[[], bool] | None = None
+        self._changed: Callable[[StoreState | None], bool] | None = None
+
+    @property
+    def shown(self) -> StoreState:
+        """The state of the store that the router's table shows."""
+        return self._lane().files.shown
 
     def committed(self, revision: int) -> None:
         """The router's own change was committed as that revision and is in its table."""
@@ -82,17 +88,17 @@ class Following:
         return table, changes
 
     # ----------------------------------------------------------------------------------------------- following
-    def begin(self, refresh: Callable[[], object]) -> None:
-        """Call ``refresh``, a method, whenever the store tells of a change, if it can; until its object is gone."""
-        if isinstance(self._storage, WatchableStorage) and isinstance(refresh, MethodType):
-            method = weakref.WeakMethod(refresh)
+    def begin(self, follow: Callable[[StoreState | None], object]) -> None:
+        """Call ``follow``, a method, whenever the store tells of a change, if it can; until its object is gone."""
+        if isinstance(self._storage, WatchableStorage) and isinstance(follow, MethodType):
+            method = weakref.WeakMethod(follow)
 
-            def changed() -> bool:
+            def changed(state: StoreState | None) -> bool:
                 call = method()
                 if call is None:
                     return False
                 try:
-                    call()
+                    call(state)
                 except RouterClosedError:
                     return False
                 return True

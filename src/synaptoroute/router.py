@@ -33,7 +33,7 @@ from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.revisions import Revisions
-from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, require_revision
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, StoreState, require_revision
 from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import Learned, RouteTable
 from synaptoroute.table_files import TableFiles
@@ -92,7 +92,7 @@ class AdaptiveRouter(Revisions):
         # What the change that is being made has encoded, for planning it anew when another process was faster.
         self._encoded: dict[str, Vectors] = {}
         self._following = Following(self._storage, lambda: self._lane)
-        self._following.begin(self.refresh)
+        self._following.begin(self._follow)
 
     def _open_lane(self, encoder: BaseEncoder) -> Lane:
         return Lane(
@@ -631,6 +631,12 @@ class AdaptiveRouter(Revisions):
             if table is not self._table:
                 self._swap_in(table, changes)
             return self._table.revision
+
+    def _follow(self, state: StoreState | None) -> None:
+        """The store tells that it has come to that state, perhaps by a change of this router."""
+        with self._changing:
+            if state is None or state != self._following.shown:
+                self.refresh()
 
     def _swap_in(self, table: RouteTable, changes: Sequence[Change] | None) -> None:
         """Make this the current table, which was made by these changes, or read from the store."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Every session of an index: how many rows a search looks at, that it looks on where a filter drops what it found (the
 #: order is restored by exact scores), and that a plan is kept.
-_SETTINGS = {"hnsw.ef_search": str(LOOKED_AT_SEARCHING), "hnsw.iterative_scan": "relaxed_order"}
+SETTINGS = {"hnsw.ef_search": str(LOOKED_AT_SEARCHING), "hnsw.iterative_scan": "relaxed_order"}
 
 
 class PgVectorIndex:
@@ -213,7 +213,7 @@ class PgVectorIndex:
 
 
 def _opened(dsn: str, schema: str, timeout_s: float) -> Database:
-    return opened("PgVectorIndex", dsn, schema=schema, timeout_s=timeout_s, connections=8, settings=_SETTINGS)
+    return opened("PgVectorIndex", dsn, schema=schema, timeout_s=timeout_s, connections=8, settings=SETTINGS)
 
 
 def _store(database: Database, vectors: Vectors, owners: Owners) -> None:

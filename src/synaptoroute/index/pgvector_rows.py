@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Links of a row and rows looked at to find them; rows looked at to answer a query. At 250,000 rows of 384 numbers on 2
 #: cores: see docs/scaling.md.
-LINKS, LOOKED_AT_BUILDING, LOOKED_AT_SEARCHING = 16, 64, 100
+LINKS, LOOKED_AT_BUILDING, LOOKED_AT_SEARCHING = 16, 128, 200
 #: pgvector cannot index longer half-precision vectors.
 MOST_NUMBERS = 4_000
 #: Rows the index is asked for at least, and for each owner wanted, since an owner has several rows.

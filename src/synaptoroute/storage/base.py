@@ -323,14 +323,15 @@ class Watching(Protocol):
 class WatchableStorage(Protocol):
     """A store that others write to as well and that can tell of it."""
 
-    def watch(self, changed: Callable[[], bool]) -> Watching:
+    def watch(self, changed: Callable[[StoreState | None], bool]) -> Watching:
         """Have ``changed`` called, in a thread of its own, soon after anybody has committed or saved labelled queries.
 
-        It is called once at the beginning, and again after every time the store was out of reach. What this object
-        commits need not be told of.
+        It is called once at the beginning, and again after every time the store was out of reach. What the caller
+        itself commits is told of too.
 
         Args:
-            changed: Returns whether it wants to be called again. What it raises is logged, and it is called again.
+            changed: Given the state of the store, or None if labelled queries may have changed too. Returns whether it
+                wants to be called again. What it raises is logged, and it is called again.
         """
         ...
 

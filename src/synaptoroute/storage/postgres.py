@@ -447,7 +447,7 @@ class PostgresStorage:
             return swap.run(connection, self._own_commit.begin)
 
     # ----------------------------------------------------------------------------------------------- following
-    def watch(self, changed: Callable[[], bool]) -> Watching:
+    def watch(self, changed: Callable[[StoreState | None], bool]) -> Watching:
         """See ``WatchableStorage.watch``: by LISTEN, and by looking every ``poll_s`` and after every reconnection."""
         from synaptoroute.storage.postgres_watch import Watch
 
@@ -456,7 +456,6 @@ class PostgresStorage:
             channel=_CHANNEL.format(self._database.schema),
             poll_s=self._poll_s,
             changed=changed,
-            own=self.last_commit,
         )
 
     def close(self) -> None:

@@ -32,7 +32,6 @@ class Watch:
         channel: What commits notify.
         poll_s: How often to look without having been notified.
         changed: See ``WatchableStorage.watch``.
-        own: What the caller itself has committed last.
     """
 
     def __init__(
@@ -41,14 +40,12 @@ class Watch:
         *,
         channel: str,
         poll_s: float,
-        changed: Callable[[], bool],
-        own: Callable[[], StoreState | None],
+        changed: Callable[[StoreState | None], bool],
     ) -> None:
         self._database = database
         self._channel = channel
         self._poll_s = poll_s
         self._changed = changed
-        self._own = own
         self._stopping = threading.Event()
         # Written to, it ends the wait for a notification.
         self._wakes, self._wake = os.pipe()
@@ -103,7 +100,7 @@ class Watch:
         while not self._stopping.is_set():
             self._notified = False
             mark = self._mark(connection)
-            if mark != told and (self._is_own(mark, told) or self._tell()):
+            if mark != told and self._tell(mark, told):
                 told = mark
                 continue
             # A notification that came with the answer may be of a commit that the answer does not show yet.
@@ -117,17 +114,12 @@ class Watch:
         query = "SELECT store_id, token, revision, labelling FROM state, lineages ORDER BY since DESC LIMIT 1"
         return connection.execute(query).fetchone()
 
-    def _is_own(self, mark: Mark | None, told: Mark | None) -> bool:
-        """Whether there is nothing new but a commit that the caller itself has made, based on what it was told of."""
-        own = self._own()
-        if mark is None or told is None or own is None:
-            return False
-        return mark == (own.store_id, own.lineage, own.revision, told[3])
-
-    def _tell(self) -> bool:
+    def _tell(self, mark: Mark | None, told: Mark | None) -> bool:
         """Whether it was heard."""
         try:
-            if not self._changed():
+            only_routes = mark is not None and told is not None and mark[3] == told[3]
+            state = StoreState(store_id=mark[0], lineage=mark[1], revision=mark[2]) if mark and only_routes else None
+            if not self._changed(state):
                 self._stopping.set()
         except SynaptoRouteError as exc:
             logger.warning("changes of %s could not be taken over yet: %s", self._database.shown, exc)
