@@ -17,8 +17,8 @@ from synaptoroute.index.base import Mask, Nearest, Owners, Rows, Vectors
 if TYPE_CHECKING:
     from synaptoroute.postgres.database import Database, PatientConnection
 
-#: Links of a row and rows looked at to find them; rows looked at to answer a query. At 250,000 rows of 384 numbers on 2
-#: cores: see docs/scaling.md.
+#: Links of a row and rows looked at to find them; rows looked at to answer a query. With 16, 64 and 100, the nearest of
+#: 250,000 synthetic rows was found for 93 % of queries; see docs/scaling.md.
 LINKS, LOOKED_AT_BUILDING, LOOKED_AT_SEARCHING = 16, 128, 200
 #: pgvector cannot index longer half-precision vectors.
 MOST_NUMBERS = 4_000
