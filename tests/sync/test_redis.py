@@ -27,6 +27,7 @@ from synaptoroute.errors import (
     SyncForeignError,
 )
 from synaptoroute.storage import SQLiteStorage
+from synaptoroute.storage.base import NotingStorage
 from synaptoroute.sync import RedisSyncManager
 from tests.seeded import SeededEncoder, route, vectors_of
 from tests.sync.conftest import Fleet, assert_same, content
@@ -436,11 +437,14 @@ def test_what_drifts_is_put_right(fleet: Fleet, eventually: Eventually) -> None:
     assert_same(one, other)
     good = content(one.router)
     # Behind the back of the sync manager, as a bug would.
-    from synaptoroute.storage.base import DropRoute, PutRoute
+    from synaptoroute.storage.base import Change, DropRoute, PutRoute
 
     bad = PutRoute(route=route("a", "wrong"), added=("a wrong",), vectors=vectors_of(["a wrong"]), removed=())
     with other.router._changing:
-        other.router._commit([DropRoute(name="a"), bad, DropRoute(name="b")], {})
+        behind: list[Change] = [DropRoute(name="a"), bad, DropRoute(name="b")]
+        identity, revision = other.router._lane.identity, other.router.revision
+        revision = other.router.storage.commit(behind, encoder=identity, expected_revision=revision)
+        other.router._swap_in(other.router.snapshot.applied(behind, revision), behind)
     assert content(other.router) != good
     eventually(lambda: content(other.router) == good)
     assert other.sync.health().repairs == 2
@@ -474,6 +478,7 @@ def test_poison_is_set_aside_counted_and_passed_over(
     other.router.add_route(route("c"))
     assert_same(one, other)
     assert one.sync.health().poison >= 3
+    assert isinstance(one.router.storage, NotingStorage)
     notes = one.router.storage.notes(f"sync/{fleet.namespace}/dead/")
     assert len(notes) >= 3
     assert all(len(note) < 5_000 for note in notes.values())
@@ -486,6 +491,7 @@ def test_dead_letters_are_bounded(fleet: Fleet, shared_server: ValkeyServer, eve
         for number in range(250):
             client.xadd(f"synaptoroute:{{{fleet.namespace}}}:stream", {"number": str(number)})
     eventually(lambda: one.sync.health().poison == 250)
+    assert isinstance(one.router.storage, NotingStorage)
     assert len(one.router.storage.notes(f"sync/{fleet.namespace}/dead/")) == 100
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,7 +207,6 @@ class BaseStorage(Protocol):
         expected: Mapping[str, int] | None = None,
         actor: str | None = None,
         cause: str | None = None,
-        notes: Mapping[str, bytes | None] = NO_NOTES,
     ) -> int:
         """Make all changes durable with an entry of history for each, or nothing, and return the new revision.
 
@@ -218,7 +217,6 @@ class BaseStorage(Protocol):
             expected: Route -> the revision at which it must have changed last; 0 if it must not be there.
             actor: Who does it, for the history.
             cause: What it is part of, for the history.
-            notes: Small named values, kept in the same transaction; None deletes one.
 
         Raises:
             RevisionConflictError: The store is not at ``expected_revision``, or a route not at the ``expected`` one.
@@ -295,18 +293,6 @@ class BaseStorage(Protocol):
         """
         ...
 
-    def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
-        """Keep these notes, durably, all or none; None deletes one. The revision stays: no route changes.
-
-        Raises:
-            StorageError: They could not be written; the former ones are still there.
-        """
-        ...
-
-    def notes(self, prefix: str = "") -> dict[str, bytes]:
-        """All notes whose names begin like this, by name, in the order of their names."""
-        ...
-
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """Replace the labelled queries, durably; None forgets them. The revision stays: no route changes.
 
@@ -325,4 +311,64 @@ class BaseStorage(Protocol):
 
     def close(self) -> None:
         """Release files and connections. Closing twice does nothing."""
+        ...
+
+
+class Watching(Protocol):
+    """A watch that goes on until it is closed."""
+
+    def close(self) -> None:
+        """End it, and wait for a call that is being made. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class WatchableStorage(Protocol):
+    """A store that others write to as well and that can tell of it."""
+
+    def watch(self, changed: Callable[[StoreState | None], bool]) -> Watching:
+        """Have ``changed`` called, in a thread of its own, soon after anybody has committed or saved labelled queries.
+
+        It is called once at the beginning, and again after every time the store was out of reach. What the caller
+        itself commits is told of too.
+
+        Args:
+            changed: Given the state of the store, or None if labelled queries may have changed too. Returns whether it
+                wants to be called again. What it raises is logged, and it is called again.
+        """
+        ...
+
+    def last_commit(self) -> StoreState | None:
+        """The state that the last ``commit`` of this object led to; None if it has made none, or it failed."""
+        ...
+
+
+@runtime_checkable
+class NotingStorage(BaseStorage, Protocol):
+    """A store that keeps small named values, which a commit can write in its own transaction."""
+
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        encoder: EncoderIdentity,
+        expected_revision: int,
+        expected: Mapping[str, int] | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+        notes: Mapping[str, bytes | None] = NO_NOTES,
+    ) -> int:
+        """See ``BaseStorage.commit``; the notes are durable with the changes or not at all, and None deletes one."""
+        ...
+
+    def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
+        """Keep these notes, durably, all or none; None deletes one. The revision stays: no route changes.
+
+        Raises:
+            StorageError: They could not be written; the former ones are still there.
+        """
+        ...
+
+    def notes(self, prefix: str = "") -> dict[str, bytes]:
+        """All notes whose names begin like this, by name, in the order of their names."""
         ...

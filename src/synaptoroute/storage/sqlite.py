@@ -479,12 +479,12 @@ class SQLiteStorage:
             connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
 
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
-        """See ``BaseStorage.save_notes``."""
+        """See ``NotingStorage.save_notes``."""
         with self._connected("write") as connection, _transaction(connection):
             _keep(connection, notes)
 
     def notes(self, prefix: str = "") -> dict[str, bytes]:
-        """See ``BaseStorage.notes``."""
+        """See ``NotingStorage.notes``."""
         query = "SELECT name, value FROM notes WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name"
         with self._connected("read") as connection:
             return {name: bytes(value) for name, value in connection.execute(query, (prefix,))}

@@ -9,7 +9,7 @@ from typing import Protocol
 from synaptoroute.models import Route
 from synaptoroute.storage.base import BaseStorage, Change, EncoderIdentity, Vectors
 
-#: Named values for the store, see ``BaseStorage.commit``; None deletes one.
+#: Named values for the store, see ``NotingStorage.commit``; None deletes one.
 Notes = Mapping[str, bytes | None]
 
 

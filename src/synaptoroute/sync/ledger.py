@@ -1,6 +1,6 @@
 """Ledger: what a replica remembers of the common order, durable in its store beside the routes.
 
-It is kept as notes of the store (see ``BaseStorage.commit``), each written in the transaction it speaks of:
+It is kept as notes of the store (see ``NotingStorage``), each written in the transaction it speaks of:
 
 - ``cursor``: the last entry that was applied here;
 - ``version/NAME``: which entry the route is as of, and its digest; "-" for a dropped route;
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from synaptoroute.storage.base import BaseStorage
+from synaptoroute.storage.base import NotingStorage
 
 #: Names in one entry, and bytes of its records if these are several. The server handles one entry at a time.
 NAMES_AT_ONCE, BYTES_AT_ONCE = 500, 4 << 20
@@ -108,7 +108,7 @@ class Ledger:
         namespace: Which common order it is about; a store may have taken part in several.
     """
 
-    def __init__(self, storage: BaseStorage, namespace: str) -> None:
+    def __init__(self, storage: NotingStorage, namespace: str) -> None:
         self._prefix = f"sync/{namespace}/"
         self._writer, self._count = secrets.token_hex(6), 0
         self.cursor: Cursor | None = None

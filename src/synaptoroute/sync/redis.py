@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from synaptoroute.errors import InvalidInputError, InvalidRouteError, SyncError, SyncUnavailableError
 from synaptoroute.forking import close_at_exit
-from synaptoroute.storage.base import Change, PutRoute
+from synaptoroute.storage.base import Change, NotingStorage, PutRoute
 from synaptoroute.sync.base import Notes, Replica, SyncHealth
 from synaptoroute.sync.follower import Follower
 from synaptoroute.sync.ledger import Ledger, Step
@@ -105,6 +105,11 @@ class RedisSyncManager:
         """
         if self._replica is not None:
             raise InvalidInputError("this sync manager has a router already; make one for each")
+        if not isinstance(replica.storage, NotingStorage):
+            raise InvalidInputError(
+                f"{type(replica.storage).__name__} cannot note what was synchronised; take a SQLiteStorage for each "
+                "replica. Routers that share a store in PostgreSQL follow it without a sync manager"
+            )
         ledger = Ledger(replica.storage, self._namespace)
         known = ledger.cursor is not None and ledger.revision is not None
         changed_alone = known and ledger.revision != replica.contents().revision

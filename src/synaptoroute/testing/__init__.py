@@ -16,6 +16,11 @@
     class TestMySync(SyncContract):
         def make(self):
             return MySyncManager(...)
+
+    class TestMyStorage(StorageContract):
+        @pytest.fixture
+        def opening(self, tmp_path):
+            return lambda: MyStorage(tmp_path / "store")
 """
 # ruff: noqa: S101, RUF001 - these are tests, some of them with unusual text on purpose
 
@@ -30,9 +35,10 @@ import pytest
 
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing.storage import StorageContract
 from synaptoroute.testing_sync import SyncContract
 
-__all__ = ["EncoderContract", "IndexContract", "SyncContract"]
+__all__ = ["EncoderContract", "IndexContract", "StorageContract", "SyncContract"]
 
 _TEXTS = (
     "what do I owe",
