@@ -9,7 +9,6 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +21,6 @@ from synaptoroute.errors import (
     RevisionConflictError,
     StorageCorruptError,
     StorageError,
-    StorageForeignError,
 )
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
@@ -38,16 +36,17 @@ from synaptoroute.storage.base import (
     StoreState,
     Vectors,
 )
-from synaptoroute.storage.migrations import MIGRATIONS
+from synaptoroute.storage.opening import (
+    CHECKPOINT_PAGES,
+    connect,
+    connect_to_read,
+    transaction,
+    translated,
+)
+from synaptoroute.storage.writer_lock import WriterLock
 
-#: "SynR" in the file's header says that the database is ours.
-APPLICATION_ID = 0x53796E52
-#: Versions before this may corrupt a WAL database when two connections checkpoint at once (sqlite.org/wal.html).
-WAL_RESET_FIXED_IN = (3, 51, 3)
-BUSY_TIMEOUT_S = 5.0
 #: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB.
 HISTORY = 10_000
-_HEADER = b"SQLite format 3\x00"
 
 
 class SQLiteStorage:
@@ -55,8 +54,10 @@ class SQLiteStorage:
 
     Write-ahead log with a full sync at each commit: what a call acknowledged survives a crash of the process and of
     the machine. One connection writes, under a lock; queries use the in-memory table instead, and ``read`` a read-only
-    connection of its own. The writer is the only one that checkpoints and memory mapping is off, so the WAL-reset bug
-    of SQLite before 3.51.3 needs a second writing process to show.
+    connection of its own. Any number of processes may open one file and read it. With its first change a process
+    becomes the writer until it closes the store or dies, and changes by others raise StorageInUseError; only the writer
+    checkpoints and memory mapping is off, because of the WAL-reset bug of SQLite before 3.51.3. A forked child is
+    another process.
 
     Args:
         path: The file, created if missing; its folder must exist. ":memory:" keeps everything in this process.
@@ -89,71 +90,16 @@ class SQLiteStorage:
 
     # ------------------------------------------------------------------------------------------------ opening
     def _open(self) -> sqlite3.Connection:
-        in_memory = self._path == ":memory:"
-        if not in_memory:
-            self._refuse_foreign_file()
-        with self._translated("open"):
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
+        self._writer = WriterLock(self._path)
+        with translated(self._path, "open"):
+            connection = connect(self._path, self._writer)
+        self._file = None if self._path == ":memory:" else _identity(self._path)
         return connection
-
-    def _refuse_foreign_file(self) -> None:
-        """SQLite would treat an empty file as a new database, and call a foreign one merely 'not a database'."""
-        path = Path(self._path)
-        if path.is_dir():
-            raise StorageForeignError(f"{path} is a folder, wanted a file")
-        if not path.parent.is_dir():
-            raise StorageError(f"the folder {path.parent} does not exist; create it first")
-        try:
-            with path.open("rb") as file:
-                header = file.read(len(_HEADER))
-        except FileNotFoundError:
-            return
-        except OSError as exc:
-            raise StorageError(f"cannot read {path}: {exc.strerror}") from exc
-        if header and header != _HEADER:
-            raise StorageForeignError(
-                f"{path} is not a SynaptoRoute database (its first bytes are not SQLite's); name another file"
-            )
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        _careful(connection)
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
-        if has_tables and application_id != APPLICATION_ID:
-            raise StorageForeignError(f"{self._path} is a database of another program; name another file")
-        if version > len(MIGRATIONS):
-            raise StorageForeignError(
-                f"{self._path} has schema {version}, this version knows up to {len(MIGRATIONS)}; upgrade synaptoroute"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._migrate(connection, number, script)
-
-    def _migrate(self, connection: sqlite3.Connection, number: int, script: str) -> None:
-        with _transaction(connection):
-            # Another process may have migrated between our look and our lock.
-            if connection.execute("PRAGMA user_version").fetchone()[0] >= number:
-                return
-            for statement in filter(str.strip, script.split(";")):
-                connection.execute(statement)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            connection.execute("INSERT INTO migrations (version, applied_at) VALUES (?, ?)", (number, now))
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
 
     @contextmanager
     def _connected(self, doing: str) -> Iterator[sqlite3.Connection]:
         """The connection, held alone, with the driver's errors translated."""
-        with self._lock.get(threading.RLock), self._translated(doing):
+        with self._lock.get(threading.RLock), translated(self._path, doing):
             if self._pid != os.getpid():
                 # A SQLite connection must not be used, nor even closed, in a forked child: leave it and open anew.
                 if self._path == ":memory:":
@@ -164,20 +110,41 @@ class SQLiteStorage:
             yield self._connection
 
     @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as exc:
-            raise StorageError(f"cannot {doing} {self._path}: {exc}") from exc
-        except sqlite3.DatabaseError as exc:
-            raise StorageCorruptError(
-                f"cannot {doing} {self._path}: {exc}; the file is damaged, restore it from a backup"
-            ) from exc
+    def _writing(self, *, keep: bool = True) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction of the one process that may write, which this one becomes if nobody is.
+
+        Args:
+            keep: Stay the writer until the store is closed.
+        """
+        with self._connected("write") as connection:
+            if self._path == ":memory:":
+                with transaction(connection):
+                    yield connection
+                return
+            had = self._writer.held
+            self._become_writer(connection)
+            try:
+                with self._writer.serialised(), transaction(connection):
+                    yield connection
+            finally:
+                if not had and not keep:
+                    connection.execute("PRAGMA wal_autocheckpoint = 0")
+                    self._writer.release()
+
+    def _become_writer(self, connection: sqlite3.Connection) -> None:
+        if self._writer.held:
+            return
+        self._writer.acquire()
+        if _identity(self._path) != self._file:
+            # What is written into the file that was there before would be lost.
+            self._writer.release()
+            raise StorageError(f"{self._path} was replaced since it was opened; open it again to change it")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     # ------------------------------------------------------------------------------------------------ reading
     def load(self, encoder: EncoderIdentity) -> StoredTable:
         """See ``BaseStorage.load``. Checks the length and checksum of every vector."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
             revision = self._state(connection).revision
             routes: list[Route] = []
@@ -197,11 +164,10 @@ class SQLiteStorage:
                 state, stored = self.state(), self.load(encoder)
             yield StoredStream(state=state, batches=iter([(stored.routes, stored.vectors)]), labelled=stored.labelled)
             return
-        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
         with (
-            self._translated("read"),
-            closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection,
-            _transaction(_careful(connection), "DEFERRED"),
+            translated(self._path, "read"),
+            closing(connect_to_read(self._path)) as connection,
+            transaction(connection, "DEFERRED"),
         ):
             self._refuse_other_encoders(connection, encoder)
             state, labelled = self._state(connection), self._labelled(connection, encoder.dim)
@@ -235,7 +201,7 @@ class SQLiteStorage:
 
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
             now = self._state(connection)
             if not self._leads_from(connection, state, now):
@@ -303,7 +269,7 @@ class SQLiteStorage:
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
         texts: dict[int, list[str]] = {}
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
                 texts.setdefault(route_id, []).append(text)
             query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
@@ -352,7 +318,7 @@ class SQLiteStorage:
     # ------------------------------------------------------------------------------------------------ writing
     def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             revision = self._state(connection).revision
             if revision != expected_revision:
                 raise RevisionConflictError(
@@ -409,7 +375,7 @@ class SQLiteStorage:
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             connection.execute("DELETE FROM labelled_queries")
             connection.execute("DELETE FROM operating_point")
             if labelled is None:
@@ -422,8 +388,8 @@ class SQLiteStorage:
             connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
 
     def save_learned(self, learned: bytes) -> None:
-        """See ``BaseStorage.save_learned``."""
-        with self._connected("write") as connection, _transaction(connection):
+        """See ``BaseStorage.save_learned``. Who only keeps this does not stay the writer."""
+        with self._writing(keep=False) as connection:
             connection.execute("INSERT OR REPLACE INTO learned VALUES (1, ?)", (learned,))
 
     def load_learned(self) -> bytes | None:
@@ -444,27 +410,17 @@ class SQLiteStorage:
         with self._lock.get(threading.RLock):
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
+                self._writer.release()
             self._connection = None
 
 
-def _careful(connection: sqlite3.Connection) -> sqlite3.Connection:
-    for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
-    """Commit at the end, roll back on any error. IMMEDIATE takes the write lock first: no upgrade can fail midway."""
-    connection.execute(f"BEGIN {mode}")
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file has that name; None if none has."""
     try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has already rolled back after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        found = os.stat(path)  # noqa: PTH116 - beside the other calls of os
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _blob(vector: Vectors) -> bytes:
