@@ -82,4 +82,14 @@ MIGRATIONS: tuple[str, ...] = (
 
     INSERT INTO lineages (since, token) SELECT revision, lower(hex(randomblob(16))) FROM state;
     """,
+    # 6: checksums of what has none yet, and how many routes there are, so that none can vanish unnoticed
+    """
+    ALTER TABLE routes ADD COLUMN crc32 INTEGER;
+
+    ALTER TABLE state ADD COLUMN routes INTEGER;
+
+    ALTER TABLE state ADD COLUMN crc32 INTEGER;
+
+    ALTER TABLE operating_point ADD COLUMN crc32 INTEGER;
+    """,
 )

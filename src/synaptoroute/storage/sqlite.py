@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
@@ -36,6 +35,7 @@ from synaptoroute.storage.base import (
     StoreState,
     Vectors,
 )
+from synaptoroute.storage.checksums import Field, checksum, is_sound
 from synaptoroute.storage.opening import (
     CHECKPOINT_PAGES,
     connect,
@@ -193,11 +193,16 @@ class SQLiteStorage:
             return self._state(connection)
 
     def _state(self, connection: sqlite3.Connection) -> StoreState:
-        query = "SELECT store_id, token, revision FROM state, lineages ORDER BY since DESC LIMIT 1"
+        query = "SELECT store_id, token, revision, routes, crc32 FROM state, lineages ORDER BY since DESC LIMIT 1"
         row = connection.execute(query).fetchone()
-        if row is None:
+        if row is None or not is_sound(row[4], row[0], row[2], row[3]):
             raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
         return StoreState(store_id=row[0], lineage=row[1], revision=row[2])
+
+    def _route_count(self, connection: sqlite3.Connection) -> int | None:
+        """How many routes there should be; None if an older version wrote the store last."""
+        count = connection.execute("SELECT routes FROM state").fetchone()[0]
+        return None if count is None else int(count)
 
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
@@ -212,8 +217,8 @@ class SQLiteStorage:
                 PutRoute(route=route, added=route.utterances, vectors=_rows(vectors, encoder.dim))
                 for route, vectors in self._stored(connection, encoder.dim, since=state.revision)
             ]
-            labelled = self._labelled(connection, encoder.dim)
-        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled)
+            labelled, count = self._labelled(connection, encoder.dim), self._route_count(connection)
+        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, routes=count)
 
     def _leads_from(self, connection: sqlite3.Connection, state: StoreState, now: StoreState) -> bool:
         """Whether that state is an earlier one of this store, with a history that is known and short enough."""
@@ -236,7 +241,8 @@ class SQLiteStorage:
     ) -> Iterator[tuple[Route, bytes]]:
         """Routes, in the order they were added, with the vectors of their utterances; only those changed since."""
         query = (
-            "SELECT routes.id, name, threshold, description, metadata, text, vector, crc32 FROM routes "
+            "SELECT routes.id, name, threshold, description, metadata, routes.revision, routes.crc32, "
+            "text, vector, utterances.crc32 FROM routes "
             "LEFT JOIN utterances ON route_id = routes.id {} ORDER BY routes.id, utterances.id"
         )
         if since is None:
@@ -244,25 +250,38 @@ class SQLiteStorage:
         else:
             changed = "WHERE routes.id IN (SELECT id FROM routes WHERE revision > ?)"
             rows = connection.execute(query.format(changed), (since,))
-        for (_, *fields), group in groupby(rows, itemgetter(0, 1, 2, 3, 4)):
-            utterances = [row[5:] for row in group]
-            vectors = b"".join(self._sound(vector, crc32, dim) for _, vector, crc32 in utterances)
+        count = 0
+        for (route_id, *fields, revision, crc32), group in groupby(rows, itemgetter(*range(7))):
+            utterances = [row[7:] for row in group]
+            self._require_sound(crc32, route_id, *fields, revision, len(utterances))
+            vectors = b"".join(self._sound(vector, crc32, dim, route_id, text) for text, vector, crc32 in utterances)
             yield self._route([text for text, _, _ in utterances], *fields), vectors
+            count += 1
+        if since is None and count != (self._route_count(connection) or count):
+            raise StorageCorruptError(f"{self._path} has lost routes; restore a backup")
 
-    def _sound(self, vector: bytes | None, crc32: int, dim: int) -> bytes:
-        if vector is None or len(vector) != 4 * dim or zlib.crc32(vector) != crc32:
+    def _sound(self, vector: bytes | None, crc32: int, dim: int, *fields: Field) -> bytes:
+        if vector is None or len(vector) != 4 * dim:
             raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
+        self._require_sound(crc32, *fields, vector=vector)
         return vector
+
+    def _require_sound(self, crc32: int | None, *fields: Field, vector: bytes = b"") -> None:
+        if not is_sound(crc32, *fields, vector=vector):
+            what = "vector" if vector else "value"
+            raise StorageCorruptError(f"{self._path}: a stored {what} is damaged; restore a backup")
 
     def _labelled(self, connection: sqlite3.Connection, dim: int) -> LabelledQueries | None:
         rows = connection.execute("SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id").fetchall()
         if not rows:
             return None
-        chosen = connection.execute("SELECT min_confidence FROM operating_point").fetchone()
+        chosen = connection.execute("SELECT min_confidence, crc32 FROM operating_point").fetchone()
+        if chosen:
+            self._require_sound(chosen[1], chosen[0], len(rows))
         return LabelledQueries(
             texts=tuple(row[0] for row in rows),
             labels=tuple(row[1] for row in rows),
-            vectors=_rows(b"".join(self._sound(vector, crc32, dim) for *_, vector, crc32 in rows), dim),
+            vectors=_rows(b"".join(self._sound(vector, crc32, dim, *said) for *said, vector, crc32 in rows), dim),
             min_confidence=chosen[0] if chosen else None,
         )
 
@@ -319,7 +338,8 @@ class SQLiteStorage:
     def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
         with self._writing() as connection:
-            revision = self._state(connection).revision
+            state = self._state(connection)
+            store_id, revision = state.store_id, state.revision
             if revision != expected_revision:
                 raise RevisionConflictError(
                     f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
@@ -327,13 +347,17 @@ class SQLiteStorage:
                 )
             self._refuse_other_encoders(connection, encoder)
             encoder_id = self._encoder_id(connection, encoder)
+            count = self._route_count(connection)
+            if count is None:
+                count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
             for change in changes:
                 match change:
                     case PutRoute():
-                        self._put(connection, change, encoder_id, revision + 1)
+                        count += self._put(connection, change, encoder_id, revision + 1)
                     case DropRoute():
-                        self._drop(connection, change.name, revision + 1)
-            connection.execute("UPDATE state SET revision = ?", (revision + 1,))
+                        count -= self._drop(connection, change.name, revision + 1)
+            crc32 = checksum(store_id, revision + 1, count)
+            connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision + 1, count, crc32))
             if not self._has_lineage:
                 self._begin_lineage(connection, revision + 1)
         self._has_lineage = True
@@ -345,8 +369,10 @@ class SQLiteStorage:
         query = "SELECT id FROM encoders WHERE fingerprint = ?"
         return int(connection.execute(query, (encoder.fingerprint,)).fetchone()[0])
 
-    def _put(self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int) -> None:
+    def _put(self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int) -> int:
+        """Put a route. Returns how many there are more."""
         route = change.route
+        known = connection.execute("SELECT 1 FROM routes WHERE name = ?", (route.name,)).fetchone()
         upsert = (
             "INSERT INTO routes (name, threshold, description, metadata, revision) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET threshold = excluded.threshold, description = excluded.description, "
@@ -355,17 +381,25 @@ class SQLiteStorage:
         metadata = json.dumps(route.metadata)
         fields = (route.name, route.threshold, route.description, metadata, revision)
         route_id = connection.execute(upsert, fields).fetchone()[0]
+        crc32 = checksum(route_id, *fields, len(route.utterances))
+        connection.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (crc32, route_id))
         delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
         connection.executemany(delete, ((route_id, text) for text in change.removed))
         insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
         blobs = (_blob(vector) for vector in change.vectors)
         rows = zip(change.added, blobs, strict=True)
-        connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
+        connection.executemany(
+            insert,
+            ((route_id, text, encoder_id, blob, checksum(route_id, text, vector=blob)) for text, blob in rows),
+        )
+        return 0 if known else 1
 
-    def _drop(self, connection: sqlite3.Connection, name: str, revision: int) -> None:
-        connection.execute("DELETE FROM routes WHERE name = ?", (name,))
+    def _drop(self, connection: sqlite3.Connection, name: str, revision: int) -> int:
+        """Drop a route. Returns how many there are fewer."""
+        gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
         connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
         connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
+        return gone
 
     def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
         insert = "INSERT INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
@@ -384,8 +418,15 @@ class SQLiteStorage:
             insert = "INSERT INTO labelled_queries (text, label, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
             blobs = (_blob(vector) for vector in labelled.vectors)
             rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
-            connection.executemany(insert, ((*row[:2], encoder_id, row[2], zlib.crc32(row[2])) for row in rows))
-            connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
+            connection.executemany(
+                insert,
+                ((text, label, encoder_id, blob, checksum(text, label, vector=blob)) for text, label, blob in rows),
+            )
+            point = None if labelled.min_confidence is None else float(labelled.min_confidence)
+            connection.execute(
+                "INSERT INTO operating_point (only, min_confidence, crc32) VALUES (1, ?, ?)",
+                (point, checksum(point, len(labelled.texts))),
+            )
 
     def save_learned(self, learned: bytes) -> None:
         """See ``BaseStorage.save_learned``. Who only keeps this does not stay the writer."""
