@@ -5,6 +5,7 @@ Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query belongs to no route.
 The router and its engines are imported inside the commands, so that ``--help`` and completion stay quick.
 """
 
+import logging
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from synaptoroute import __version__
-from synaptoroute.cli import bench, demo, doctor, evaluate, fit, lint, output, route, routes
+from synaptoroute.cli import bench, demo, doctor, evaluate, fit, lint, output, route, routes, safekeeping
 from synaptoroute.errors import SynaptoRouteError
 
 __all__ = ["app", "main"]
@@ -41,6 +42,10 @@ app.add_typer(routes.app, name="routes")
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
 app.command("lint")(lint.lint)
+app.command("backup")(safekeeping.backup)
+app.command("restore")(safekeeping.restore)
+app.command("verify")(safekeeping.verify)
+app.command("repair")(safekeeping.repair)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
@@ -70,4 +75,6 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # Data is UTF-8 whatever the locale says: a pipe must not fail at the first accent.
         sys.stdout.reconfigure(encoding="utf-8")
+    # That SQLite is old is said by ``doctor``, not before the result of every command.
+    logging.getLogger("synaptoroute.storage.writer_lock").setLevel(logging.ERROR)
     app()

@@ -43,16 +43,32 @@ def connect(path: str, lock: WriterLock) -> sqlite3.Connection:
         raise
 
 
-def connect_to_read(path: str) -> sqlite3.Connection:
-    """A second connection that cannot write. Raises sqlite3.Error."""
-    return careful(_connect(path, "ro"))
+def connect_to_read(path: str, *, still: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write, to a file that is there.
+
+    Args:
+        path: The file.
+        still: Nobody else has it open, and no log belongs to it: it is read without making one.
+
+    Raises:
+        sqlite3.Error: For the caller to translate.
+    """
+    # SQLite makes a log to read, which only a connection that could write takes away again. But that one would also
+    # bring a log that is there into the file, which may be damaged.
+    connection = _connect(path, "ro" if Path(f"{path}-wal").exists() else "rw", still=still)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        return careful(connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _prepared(path: str, lock: WriterLock) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
         careful(connection)
-        _require_ours(connection, path)
+        require_ours(connection, path)
         if path == ":memory:":
             _migrate(connection)
         elif not _is_current(connection, path):
@@ -72,10 +88,10 @@ def _prepared(path: str, lock: WriterLock) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
+def _connect(path: str, mode: str, *, still: bool = False) -> sqlite3.Connection:
     if path == ":memory:":
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    options = "immutable=1" if _is_read_only_and_still(path) else f"mode={mode}"
+    options = "immutable=1" if still or _is_read_only_and_still(path) else f"mode={mode}"
     return sqlite3.connect(
         f"{Path(path).absolute().as_uri()}?{options}",
         uri=True,
@@ -125,7 +141,8 @@ def _refuse_foreign(path: str, exc: sqlite3.DatabaseError) -> None:
         ) from exc
 
 
-def _require_ours(connection: sqlite3.Connection, path: str) -> None:
+def require_ours(connection: sqlite3.Connection, path: str) -> None:
+    """Raise StorageForeignError if the database is not ours or is of a newer version, or StorageCorruptError."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0

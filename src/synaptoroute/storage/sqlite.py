@@ -402,7 +402,8 @@ class SQLiteStorage:
         return gone
 
     def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
-        insert = "INSERT INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
+        # A restored store may have begun one for the revision that is only made now.
+        insert = "INSERT OR REPLACE INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
         connection.execute(insert, (revision,))
         forgotten = "DELETE FROM lineages WHERE since < (SELECT max(since) FROM lineages WHERE since <= ?)"
         connection.execute(forgotten, (revision - HISTORY,))
