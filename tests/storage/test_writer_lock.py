@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from synaptoroute.errors import RevisionConflictError, StorageError, StorageInUseError
+from synaptoroute.errors import RevisionConflictError, StorageCorruptError, StorageError, StorageInUseError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.storage import SQLiteStorage, writer_lock
 from synaptoroute.storage.base import LabelledQueries
@@ -312,3 +312,15 @@ def test_the_wal_reset_bug_is_warned_of_once(
     store.commit([], encoder=ENCODER, expected_revision=store.state().revision)
     store.close()
     assert not caplog.records
+
+
+def test_a_store_that_was_truncated_to_nothing_is_not_taken_for_a_new_one(path: Path) -> None:
+    path.touch()
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
+    store.close()
+    os.truncate(path, 0)
+    with pytest.raises(StorageCorruptError, match="has been written to before"):
+        SQLiteStorage(path)
+    path.with_name("routes.db-lock").unlink()
+    assert SQLiteStorage(path).state().revision == 0

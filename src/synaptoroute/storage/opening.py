@@ -35,6 +35,7 @@ def connect(path: str, lock: WriterLock) -> sqlite3.Connection:
     """
     if path != ":memory:":
         _require_place(Path(path))
+        _require_content(Path(path), lock)
     try:
         return _prepared(path, lock)
     except sqlite3.DatabaseError as exc:
@@ -73,7 +74,7 @@ def _prepared(path: str, lock: WriterLock) -> sqlite3.Connection:
             _migrate(connection)
         elif not _is_current(connection, path):
             had = lock.held
-            lock.acquire(BUSY_TIMEOUT_S)
+            lock.acquire(BUSY_TIMEOUT_S, making=True)
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -114,6 +115,19 @@ def _require_place(path: Path) -> None:
         raise StorageForeignError(f"{path} is a folder, wanted a file")
     if not path.parent.is_dir():
         raise StorageError(f"the folder {path.parent} does not exist; create it first")
+
+
+def _require_content(path: Path, lock: WriterLock) -> None:
+    """SQLite takes an empty file for a new database, and would begin anew where a truncated one was."""
+    try:
+        empty = path.stat().st_size == 0
+    except OSError:
+        return
+    if empty and lock.was_used:
+        raise StorageCorruptError(
+            f"{path} is empty, but has been written to before; restore a backup, or delete it and {path}-lock to begin "
+            "anew"
+        )
 
 
 def _is_read_only_and_still(path: str) -> bool:

@@ -66,8 +66,9 @@ os.register_at_fork(after_in_child=_forget_in_child)
 class WriterLock:
     """One store's share of the right to write to one database file.
 
-    The lock is ``flock`` on ``<file>-lock``, which stays there and names the process that holds it. Several stores of
-    one process share it; other processes, forked children among them, are refused.
+    The lock is ``flock`` on ``<file>-lock``, which stays there and names the process that holds it; that it is not
+    empty tells that there has been something in the database. Several stores of one process share it; other processes,
+    forked children among them, are refused.
 
     Args:
         path: The database.
@@ -83,11 +84,20 @@ class WriterLock:
         """Whether this store may write."""
         return self._mine is not None and _here.held.get(str(self._file)) is self._mine
 
-    def acquire(self, wait_s: float = 0.0) -> None:
+    @property
+    def was_used(self) -> bool:
+        """Whether anybody has ever written to the database, as far as the lock file knows."""
+        try:
+            return self._file.stat().st_size > 0
+        except OSError:
+            return False
+
+    def acquire(self, wait_s: float = 0.0, *, making: bool = False) -> None:
         """Take the right to write; nothing happens if this store has it.
 
         Args:
             wait_s: How long to wait for another process.
+            making: The database is only being made, and holds nothing yet.
 
         Raises:
             StorageInUseError: Another process has it.
@@ -97,6 +107,8 @@ class WriterLock:
         while not self.held:
             try:
                 self._try_acquire()
+                if not making:
+                    self._say(f"{os.getpid()} {socket.gethostname()}\n")
             except StorageInUseError:
                 if time.monotonic() >= deadline:
                     raise
@@ -121,15 +133,18 @@ class WriterLock:
                 raise self._in_use(descriptor) from None
             raise StorageError(f"cannot write {self._path}: its lock {self._file}: {exc.strerror}") from exc
         else:
-            # For people alone: a full disk must not forbid what would make room.
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
             locked, descriptor = descriptor, -1
             return locked
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+    def _say(self, what: str) -> None:
+        """For people, and for ``was_used``: a full disk must not forbid what would make room."""
+        assert self._mine is not None  # noqa: S101 - the callers have acquired it
+        with suppress(OSError):
+            os.pwrite(self._mine.descriptor, what.encode(), 0)
+            os.ftruncate(self._mine.descriptor, len(what.encode()))
 
     def _opened(self) -> int:
         try:
@@ -153,15 +168,15 @@ class WriterLock:
     def release(self) -> None:
         """Give the right back; nothing happens without it."""
         with _here.guard:
-            held, self._mine = self._mine, None
-            if held is None or _here.held.get(str(self._file)) is not held:
-                return
-            held.holders -= 1
-            if not held.holders:
-                del _here.held[str(self._file)]
-                with suppress(OSError):
-                    os.ftruncate(held.descriptor, 0)
-                os.close(held.descriptor)
+            held = self._mine
+            if held is not None and _here.held.get(str(self._file)) is held:
+                held.holders -= 1
+                if not held.holders:
+                    if self.was_used:
+                        self._say("nobody\n")
+                    del _here.held[str(self._file)]
+                    os.close(held.descriptor)
+            self._mine = None
 
     @contextmanager
     def serialised(self) -> Iterator[None]:
