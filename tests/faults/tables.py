@@ -13,7 +13,7 @@ from synaptoroute.decision import model
 from synaptoroute.storage import SQLiteStorage
 from tests.seeded import SeededEncoder, small_heads
 
-NAMES = tuple(f"r{number}" for number in range(12))
+NAMES = tuple(f"r{number}" for number in range(8))
 #: float32 products of differently shaped arrays differ by some 1e-7.
 _TOLERANCE = 1e-5
 QUERIES = (*(f"{name} wanted" for name in NAMES), "nothing of the kind", "r1 1", "r2 2")
