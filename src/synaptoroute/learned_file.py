@@ -49,7 +49,7 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
 
 
 def sealed(archive: bytes) -> bytes:
-    """The archive behind its checksum: what reads archives trusts their heads, and fails in many ways on damaged ones."""
+    """The archive behind its checksum: what reads archives trusts their heads, and fails in odd ways on damage."""
     return xxhash.xxh3_128_digest(archive) + archive
 
 

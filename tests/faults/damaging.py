@@ -132,7 +132,7 @@ def made(kind: str, folder: Path) -> Sound:
                 remember()
             router.delete_route(NAMES[-2])
             remember()
-            router.refit()
+            assert router.wait_until_fitted(120)
             # As a killed process leaves it.
             unchecked = folder.with_name(f"{folder.name}-log")
             shutil.copytree(folder, unchecked)
