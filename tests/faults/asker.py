@@ -5,8 +5,8 @@
     python -m tests.faults.asker small|large < stores > lines
 
 A store may be followed by a tab and the word "refit", to have it learn anew first. For each store it says in JSON
-either ``routes``, ``revision`` and ``answers``, or ``error`` with its kind and message; ``ours`` tells whether it is one
-of the errors a caller has to expect. A process that dies has said nothing.
+either ``routes``, ``revision`` and ``answers``, or ``error`` with its kind and message; ``ours`` tells whether it is
+one of the errors a caller has to expect. A process that dies has said nothing.
 """
 
 from __future__ import annotations

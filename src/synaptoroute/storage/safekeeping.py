@@ -118,7 +118,9 @@ def alone(target: Path) -> Iterator[Path]:
     except OSError as exc:
         raise StorageError(f"cannot write {target}: {exc}") from exc
     finally:
-        _remove(part)
+        # What cannot be removed is removed before the next one is made.
+        with suppress(OSError):
+            _remove(part)
         lock.release()
 
 
