@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from tests.faults.damaging import damage_again_and_again  # noqa: E402
+from tests.faults.killing import kill_again_and_again  # noqa: E402
 
 from synaptoroute.bench import machine  # noqa: E402
 from synaptoroute.bench.manifest import (  # noqa: E402
@@ -39,8 +43,6 @@ from synaptoroute.bench.manifest import (  # noqa: E402
     validated,
     write_manifest,
 )
-from tests.faults.damaging import damage_again_and_again  # noqa: E402
-from tests.faults.killing import kill_again_and_again  # noqa: E402
 
 OUTPUT = ROOT / "benchmarks" / "results" / "reliability.json"
 _KINDS = ("small", "large")
@@ -67,7 +69,7 @@ class Reliability(Part):
 
     schema_version: Literal[1] = SCHEMA
     benchmark: Literal["reliability"] = "reliability"
-    parts: dict[str, Run] = {}
+    parts: dict[str, Run] = Field(default_factory=dict)
 
 
 def kill(options: argparse.Namespace) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def io(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "failing.so"
         source = ROOT / "tests" / "faults" / "failing.c"
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"], check=True)
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"], check=True)  # noqa: S607
         for scenario in ("commit", "saving", "opening", "making", "keeping", "compacting"):
             store = Path(folder) / scenario
             store.mkdir()
@@ -144,7 +146,7 @@ def main() -> int:
             created_at=now(),
             git=machine.git(),
             machine=machine.machine(),
-            software=machine.software(),
+            software={**machine.software(), "sqlite": sqlite3.sqlite_version},
             took_s=round(time.monotonic() - started, 1),
             figures=figures,
         )
