@@ -1,4 +1,5 @@
-/* Loaded before libc: makes the n-th of some system calls on files below a folder fail, once or from then on. */
+/* Loaded before libc: makes the n-th of some system calls on files below a folder fail, once or from then on; and has
+   the clock on the wall jump, not the one that only counts. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITE = 1, SYNC = 2, RESIZE = 4, OPEN = 8, RENAME = 16, READ = 32 };
@@ -93,4 +95,19 @@ int open64(const char *path, int flags, ...) {
     mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
     va_end(rest);
     return path_fails(OPEN, path) ? -1 : REAL(open64)(path, flags, mode);
+}
+
+static long shift_s;
+
+void clock_jump(long by_s) { shift_s = by_s; }
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int result = REAL(clock_gettime)(clock, now);
+    if (clock == CLOCK_REALTIME) now->tv_sec += shift_s;
+    return result;
+}
+time_t time(time_t *now) {
+    time_t seconds = REAL(time)(NULL) + shift_s;
+    if (now) *now = seconds;
+    return seconds;
 }

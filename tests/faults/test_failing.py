@@ -27,6 +27,21 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def run(library: Path, module: str, *arguments: object) -> str:
+    """What the module says in a process that has the library."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        env={**os.environ, "LD_PRELOAD": str(library), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize(
     "scenario",
     [
@@ -36,21 +51,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_whichever_system_call_fails(tmp_path: Path, library: Path, scenario: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.failing", str(tmp_path), scenario],
-        env={**os.environ, "LD_PRELOAD": str(library), "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = json.loads(run(library, "tests.faults.failing", tmp_path, scenario))
     print(report)  # noqa: T201
     assert report["failures"] > 20, "nothing was made to fail"
     assert report["refusals"] > 10
     assert (report["losses"], report["faults"]) == (0, [])
+
+
+def test_a_clock_that_jumps_by_an_hour_does_no_harm(tmp_path: Path, library: Path) -> None:
+    said = json.loads(run(library, "tests.faults.jumping", tmp_path))
+    assert said == {"jumps": 12, "saw": [0, 3600, -3600], "aside": 2, "faults": []}
 
 
 def on_a_disk_of_its_own(folder: Path, command: str) -> list[str]:
