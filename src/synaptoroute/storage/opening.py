@@ -36,12 +36,8 @@ def connect(path: str, lock: WriterLock) -> sqlite3.Connection:
     if path != ":memory:":
         _require_place(Path(path))
         _require_content(Path(path), lock)
-    try:
+    with foreign_refused(path):
         return _prepared(path, lock)
-    except sqlite3.DatabaseError as exc:
-        if path != ":memory:" and exc.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            _refuse_foreign(path, exc)
-        raise
 
 
 def connect_to_read(path: str, *, still: bool = False) -> sqlite3.Connection:
@@ -138,18 +134,25 @@ def _is_read_only_and_still(path: str) -> bool:
     return not any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm"))
 
 
-def _refuse_foreign(path: str, exc: sqlite3.DatabaseError) -> None:
-    """SQLite calls a foreign file, and one of ours with a damaged head, merely 'not a database'.
+@contextmanager
+def foreign_refused(path: str) -> Iterator[None]:
+    """Raise StorageForeignError where SQLite only says 'not a database': it says so of ours with a damaged head too.
 
-    Read only now that SQLite has failed: closing a file drops the locks that this process has on it
+    The file is looked at only after SQLite has failed: closing it drops the locks that this process has on it
     (sqlite.org/howtocorrupt.html, 2.2), those of SQLite's own connections among them.
     """
     try:
-        with Path(path).open("rb") as file:
-            header = file.read(len(_HEADER))
-    except OSError as unreadable:
-        raise StorageError(f"cannot read {path}: {unreadable.strerror}") from unreadable
-    if header != _HEADER:
+        yield
+    except sqlite3.DatabaseError as exc:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        try:
+            with Path(path).open("rb") as file:
+                header = file.read(len(_HEADER))
+        except OSError as unreadable:
+            raise StorageError(f"cannot read {path}: {unreadable.strerror}") from unreadable
+        if header == _HEADER:
+            raise
         raise StorageForeignError(
             f"{path} is not a SynaptoRoute database (its first bytes are not SQLite's); name another file"
         ) from exc

@@ -92,9 +92,12 @@ class SQLiteStorage:
     def _open(self) -> sqlite3.Connection:
         self._writer = WriterLock(self._path)
         with translated(self._path, "open"):
-            connection = connect(self._path, self._writer)
+            connection = self._connect()
         self._file = None if self._path == ":memory:" else _identity(self._path)
         return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect(self._path, self._writer)
 
     @contextmanager
     def _connected(self, doing: str) -> Iterator[sqlite3.Connection]:
