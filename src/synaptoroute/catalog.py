@@ -166,6 +166,20 @@ class _SealedBuilder:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """Sealed routes, names and utterances by slot, with those asked for lately."""
+
+    route: Callable[[int], Route]
+    name: Callable[[int], str]
+    utterance: Callable[[int, int], str]
+
+    @classmethod
+    def of(cls, sealed: _Sealed) -> Self:
+        kept = lru_cache(_KEPT)
+        return cls(kept(sealed.route), kept(sealed.names.__getitem__), lru_cache(8 * _KEPT)(sealed.utterance))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteCatalog:
     """Every route has a slot, a small number. Immutable: a change makes another catalog, and any thread may read.
@@ -179,7 +193,7 @@ class RouteCatalog:
     """
 
     _sealed: _Sealed
-    _decoded: Callable[[int], Route]
+    _decoded: _Decoded
     _slots: Mapping[str, int | None]
     _routes: Mapping[int, Route | None]
     _end: int
@@ -198,7 +212,7 @@ class RouteCatalog:
     @classmethod
     def _of(cls, sealed: _Sealed) -> Self:
         # The cache belongs to the sealed routes, not to one catalog: changes leave it warm.
-        return cls(sealed, lru_cache(_KEPT)(sealed.route), {}, {}, len(sealed), len(sealed))
+        return cls(sealed, _Decoded.of(sealed), {}, {}, len(sealed), len(sealed))
 
     # ------------------------------------------------------------------------------------------------ by name
     def __len__(self) -> int:
@@ -228,12 +242,12 @@ class RouteCatalog:
     # ------------------------------------------------------------------------------------------------ by slot
     def get(self, slot: int) -> Route:
         """The route in that slot. Raises RouteNotFoundError if it is empty."""
-        return self._changed(slot) or self._decoded(slot)
+        return self._changed(slot) or self._decoded.route(slot)
 
     def name(self, slot: int) -> str:
         """The name of the route in that slot. Raises RouteNotFoundError if it is empty."""
         route = self._changed(slot)
-        return route.name if route else self._sealed.names[slot]
+        return route.name if route else self._decoded.name(slot)
 
     def threshold(self, slot: int) -> float | None:
         """The threshold of the route in that slot. Raises RouteNotFoundError if it is empty."""
@@ -243,7 +257,7 @@ class RouteCatalog:
     def utterance(self, slot: int, position: int) -> str:
         """One utterance of the route in that slot. Raises RouteNotFoundError if it is empty, or IndexError."""
         route = self._changed(slot)
-        return route.utterances[position] if route else self._sealed.utterance(slot, position)
+        return route.utterances[position] if route else self._decoded.utterance(slot, position)
 
     def _changed(self, slot: int) -> Route | None:
         """The route in that slot, or None if it is a sealed one."""

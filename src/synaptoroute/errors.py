@@ -8,6 +8,8 @@
     │   └── InvalidRouteError          a route, utterance or threshold that cannot be accepted
     ├── RouteExistsError               add_route of a name that is taken
     ├── RouteNotFoundError (LookupError)
+    ├── RevisionNotFoundError (LookupError)   not reached yet, or its history is forgotten
+    ├── SnapshotNotFoundError (LookupError)
     ├── RouterClosedError              used after close() or stop()
     ├── RouterOverloadedError          more queries wait than its limits allow
     ├── DeadlineExceededError (TimeoutError)
@@ -50,6 +52,14 @@ class RouteExistsError(InvalidInputError):
 
 class RouteNotFoundError(SynaptoRouteError, LookupError):
     """No route has that name, or the route has no such utterance."""
+
+
+class RevisionNotFoundError(SynaptoRouteError, LookupError):
+    """The routes of that revision are not known: it has not been reached yet, or its history was forgotten."""
+
+
+class SnapshotNotFoundError(SynaptoRouteError, LookupError):
+    """No snapshot has that name."""
 
 
 class RouterClosedError(SynaptoRouteError):

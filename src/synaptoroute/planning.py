@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import InvalidInputError, RouteExistsError
 from synaptoroute.models import Route
-from synaptoroute.storage.base import Change, PutRoute
+from synaptoroute.storage.base import Change, DropRoute, PutRoute
 from synaptoroute.table import RouteTable
 
 _NO_VECTORS = np.empty((0, 0), np.float32)
@@ -38,6 +38,54 @@ def puts(table: RouteTable, routes: Sequence[Route], encode: Callable[[Sequence[
             planned.append(PutRoute(route=route, added=added, vectors=_NO_VECTORS, removed=removed))
     vectors = encode([text for put in planned for text in put.added])
     return _with_vectors(planned, vectors)
+
+
+def becoming(
+    table: RouteTable, wanted: Mapping[str, Route | None], encode: Callable[[Sequence[str]], Vectors]
+) -> list[Change]:
+    """Make routes just what they were at some time, their utterances in the order of then.
+
+    Args:
+        table: What there is. An utterance that its route still has keeps its vector.
+        wanted: Name -> the route, None for none. Routes that are not named stay as they are.
+        encode: Asked once, for all other utterances.
+    """
+    drops = [DropRoute(name=name) for name, route in wanted.items() if route is None and name in table]
+    planned: list[PutRoute] = []
+    for route in wanted.values():
+        stored = table.get(route.name) if route is not None and route.name in table else None
+        if route is None or route == stored:
+            continue
+        had, shall = stored.utterances if stored else (), set(route.utterances)
+        kept = tuple(text for text in had if text in shall)
+        if kept != route.utterances[: len(kept)]:
+            # New utterances stand behind the old ones: where they shall not, all are put anew.
+            kept = ()
+        removed = tuple(text for text in had if text not in set(kept))
+        planned.append(PutRoute(route=route, added=route.utterances[len(kept) :], vectors=_NO_VECTORS, removed=removed))
+    known = [_known_vectors(table, put) for put in planned]
+    new = [text for put, its in zip(planned, known, strict=True) for text in put.added if text not in its]
+    rows = iter(encode(new))
+    vectors = [
+        its[text] if text in its else next(rows) for put, its in zip(planned, known, strict=True) for text in put.added
+    ]
+    return [*drops, *_with_vectors(planned, np.array(vectors, np.float32).reshape(len(vectors), table.index.dim))]
+
+
+def only(table: RouteTable, routes: Iterable[Route]) -> dict[str, Route | None]:
+    """These routes and none besides, for ``becoming``."""
+    return {**dict.fromkeys(table.catalog), **{route.name: route for route in routes}}
+
+
+def _known_vectors(table: RouteTable, put: PutRoute) -> dict[str, Vectors]:
+    """Of those utterances that go and come again."""
+    if not put.removed:
+        return {}
+    slot = table.catalog.slot(put.route.name)
+    texts = table.catalog.get(slot).utterances
+    again = set(put.added)
+    rows = table.index.vectors_of(table.index.rows_of(slot))
+    return {text: row for text, row in zip(texts, rows, strict=True) if text in again}
 
 
 def puts_of_known(routes: Sequence[Route], vectors: Vectors) -> list[Change]:

@@ -6,22 +6,20 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import numpy as np
-
 from synaptoroute import learned_file, planning
 from synaptoroute.asking import RouteOptions, Terms, deadline_of, probability, terms
-from synaptoroute.batching import Batcher, BatcherHealth, batch_limits
-from synaptoroute.caching import EmbeddingCache, RecentCache
-from synaptoroute.encoder.base import BaseEncoder, Vectors, checked_vectors, encode_checked
+from synaptoroute.batching import BatcherHealth
+from synaptoroute.encoder.base import BaseEncoder, Vectors, checked_vectors
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.errors import (
     InvalidInputError,
     InvalidRouteError,
+    RevisionConflictError,
     RouteNotFoundError,
     RouterClosedError,
     StorageError,
@@ -30,9 +28,12 @@ from synaptoroute.errors import (
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
 from synaptoroute.forking import PerProcess
+from synaptoroute.history import checked_actor
+from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
-from synaptoroute.storage.base import BaseStorage, Change, DropRoute, EncoderIdentity, LabelledQueries
+from synaptoroute.revisions import Revisions
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, require_revision
 from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import Learned, RouteTable
 from synaptoroute.table_files import TableFiles
@@ -42,24 +43,10 @@ __all__ = ["AdaptiveRouter", "OptimizationProfile", "RouteOptions"]
 
 logger = logging.getLogger(__name__)
 
-#: Told how many of how many are done.
-Progress = Callable[[int, int], None]
-
 _Unset = object()
-_ENCODED_AT_ONCE = 256
-#: Decisions of the current table that are kept, about 2 KB each.
-_DECISIONS_KEPT = 8_192
 
 
-class _Current:
-    """The current table, with the decisions made by it that are likely asked for again."""
-
-    def __init__(self, table: RouteTable, kept: int) -> None:
-        self.table = table
-        self.decisions: RecentCache[tuple[str, Terms], Decision] = RecentCache(kept)
-
-
-class AdaptiveRouter:
+class AdaptiveRouter(Revisions):
     """Routes text to the route it most likely belongs to, or abstains.
 
     Queries never wait for changes: they read one immutable table, and a change swaps in the next one after it is
@@ -73,6 +60,7 @@ class AdaptiveRouter:
         profile: How much of the machine one query may take.
         min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
+        actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -87,33 +75,24 @@ class AdaptiveRouter:
         profile: OptimizationProfile = OptimizationProfile.BALANCED,
         min_confidence: float | None = None,
         cache_bytes: int = 32 << 20,
+        actor: str | None = None,
     ) -> None:
         self._profile = OptimizationProfile(profile)
-        self._encoder = encoder if encoder is not None else BundledEncoder(profile=self._profile)
         self._storage = storage if storage is not None else SQLiteStorage(":memory:")
-        self._identity = EncoderIdentity(
-            name=self._encoder.name, dim=self._encoder.dim, fingerprint=self._encoder.fingerprint
-        )
         self._min_confidence = probability(min_confidence)
+        self._actor = checked_actor(actor)
         self._lock: PerProcess[threading.RLock] = PerProcess()
+        self._migrating = threading.Lock()
         self._closed = False
-        # Learning asks for the background sentences and the routes' names again and again.
-        encode = functools.lru_cache(maxsize=2)(self._encode)
-        self._files = TableFiles(self._storage, self._identity, encode)
-        table = self._files.open()
-        kept = self._storage.load_learned()
-        self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
-        self._current = _Current(
-            table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
-        )
         # Changes made while the table is being rebuilt, with their revisions.
         self._journal: list[tuple[Sequence[Change], int]] | None = None
-        self._upkeep = Upkeep(lambda: self._table, self._is_settled, self._settle)
-        self._batcher: Batcher[Terms, Decision] = Batcher(
-            self._encode_queries,
-            self._decide,
-            batch_limits(self._profile, alone=hasattr(self._encoder, "encode_in_thread")),
-            EmbeddingCache(self._identity.fingerprint, cache_bytes) if cache_bytes else None,
+        self._upkeep = Upkeep(lambda: self._table, lambda table: self._lane.settled(table), self._settle)
+        self._cache_bytes = cache_bytes
+        self._lane = self._open_lane(encoder if encoder is not None else BundledEncoder(profile=self._profile))
+
+    def _open_lane(self, encoder: BaseEncoder) -> Lane:
+        return Lane(
+            encoder, self._storage, profile=self._profile, cache_bytes=self._cache_bytes, wake=self._upkeep.wake
         )
 
     # ------------------------------------------------------------------------------------------------- routing
@@ -137,8 +116,14 @@ class AdaptiveRouter:
 
     def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
-        texts, asked, deadline_s, known = self._asked(queries, options)
-        return known or self._batcher.run(texts, asked, deadline_s=deadline_s)
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                return lane.known(texts, asked) or lane.batcher.run(texts, asked, deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -146,54 +131,37 @@ class AdaptiveRouter:
 
     async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """``route_many`` without blocking the event loop."""
-        texts, asked, deadline_s, known = self._asked(queries, options)
-        return known or await self._batcher.arun(texts, asked, deadline_s=deadline_s)
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                return lane.known(texts, asked) or await lane.batcher.arun(texts, asked, deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
 
-    def _asked(
-        self, queries: Sequence[str], options: RouteOptions
-    ) -> tuple[list[str], Terms, float | None, list[Decision]]:
-        """Clean texts, how to decide them and within how long, and the decisions if all have just been made."""
+    def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Terms, float | None]:
+        """Clean texts, how to decide them, and within how long."""
         self._require_open()
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
         asked = terms(options, self._min_confidence) if options else self._plain_terms
-        deadline_s = deadline_of(options)
-        texts = [clean_query(query) for query in queries]
-        decisions = self._current.decisions
-        known = []
-        for text in texts:
-            decision = decisions.get((text, asked))
-            if decision is None:
-                return texts, asked, deadline_s, []
-            known.append(decision)
-        return texts, asked, deadline_s, known
+        return [clean_query(query) for query in queries], asked, deadline_of(options)
 
     @functools.cached_property
     def _plain_terms(self) -> Terms:
         return terms({}, self._min_confidence)
 
-    def _encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
-        return encode_checked(self._encoder, texts, alone=True)
-
-    def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
-        current = self._current
-        if not self._is_settled(current.table):
-            self._upkeep.wake()
-        decisions = current.table.decide(texts, vectors, **asked._asdict())
-        for text, decision in zip(texts, decisions, strict=True):
-            current.decisions.put((text, asked), decision)
-        return decisions
-
     def health(self) -> BatcherHealth:
         """How many queries wait, are being encoded, were turned away; and how the workers are."""
-        return self._batcher.health()
+        return self._lane.batcher.health()
 
     # ------------------------------------------------------------------------------------------------ learning
     def refit(self) -> None:
         """Learn from the current routes now, in this thread; takes seconds (see ``wait_until_fitted``)."""
         self._require_open()
-        self._publish(self._table.learn())
+        lane = self._lane
+        self._publish(lane.table.learn(), lane)
         self._upkeep.forget_failure()
 
     def wait_until_fitted(self, timeout_s: float | None = None) -> bool:
@@ -237,26 +205,29 @@ class AdaptiveRouter:
         """
         self._require_open()
         check_queries(queries, labels)
-        names = check_labels(labels, self._table)
+        lane = self._lane
+        names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
-        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=self._encode(texts))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts))
         report, labelled, learned = fit(
-            self._table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
+            lane.table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
         )
         if report.applied:
             with self._changing:
                 self._require_open()
-                self._storage.save_labelled(labelled, encoder=self._identity)
+                if lane is not self._lane:
+                    raise RevisionConflictError("the encoder was changed while queries were fitted; fit them again")
+                self._storage.save_labelled(labelled, encoder=lane.identity)
                 # Both at once: between the two, a query would send the learner off to learn this again.
                 self._table = self._table.with_labelled(labelled).with_learned(learned)
-            self._publish(learned)
+            self._publish(learned, lane)
         return report
 
     def forget_fit(self) -> None:
         """Forget the labelled queries and the operating point, and learn from the utterances alone again."""
         with self._changing:
             self._require_open()
-            self._storage.save_labelled(None, encoder=self._identity)
+            self._storage.save_labelled(None, encoder=self._lane.identity)
             self._table = self._table.with_labelled(None)
 
     def evaluate(self, queries: Sequence[str], labels: Sequence[str | None]) -> Evaluation:
@@ -274,14 +245,21 @@ class AdaptiveRouter:
         self.wait_until_fitted()
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
-        decisions = self._table.decide(texts, self._encode(texts), **self._plain_terms._asdict())
+        lane = self._lane
+        decisions = lane.table.decide(texts, lane.encode(texts), **self._plain_terms._asdict())
         return evaluated(queries, names, decisions)
 
-    def _publish(self, learned: Learned | None) -> None:
+    def _publish(self, learned: Learned | None, lane: Lane) -> None:
+        """Use and keep what was learned from a table of that lane, unless it is not the router's any more."""
         with self._changing:
+            if lane is not self._lane:
+                return
             self._table = table = self._table.with_learned(learned)
         content = learned_file.dump(learned, table) if learned else None
-        if content is not None and not self._closed:
+        with self._changing:
+            # Once more, for what was learned of another encoder's vectors must not come after a swap of encoders.
+            if content is None or self._closed or lane is not self._lane:
+                return
             try:
                 self._storage.save_learned(content)
             except StorageInUseError:
@@ -292,28 +270,30 @@ class AdaptiveRouter:
     @property
     def settled(self) -> bool:
         """Whether everything is learned and compacted, so that ``wait_until_fitted`` would not wait."""
-        return self._is_settled(self._table)
-
-    def _is_settled(self, table: RouteTable) -> bool:
-        learned = table.fitted or self._files.growing > 0
-        return learned and self._files.verified and not self._files.needs_compaction(table)
+        return self._lane.settled(self._table)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:
+        lane = self._lane
+        if lane.table.encode is not table.encode:
+            # The encoder was changed since the upkeep looked; it will look again.
+            return
         # Verified first: compacting damaged vectors would give them a valid checksum.
-        if not self._files.verified:
-            self._files.verify(self._rebuild)
-        elif self._files.needs_compaction(table):
-            self._rebuild(lambda older: self._files.compacted(older, checkpoint))
+        if not lane.files.verified:
+            lane.files.verify(lambda rebuilt: self._rebuild(rebuilt, lane))
+        elif lane.files.needs_compaction(table):
+            self._rebuild(lambda older: lane.files.compacted(older, checkpoint), lane)
         else:
-            self._publish(table.learn(checkpoint))
+            self._publish(table.learn(checkpoint), lane)
 
-    def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable]) -> None:
+    def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable], lane: Lane) -> None:
         """Make a table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""
         with self._changing:
-            older, self._journal = self._table, []
+            older, self._journal = lane.table, []
         try:
             table = rebuilt(older)
             with self._changing:
+                if lane is not self._lane:
+                    return
                 for changes, revision in self._journal:
                     # One that was read from the store may have some of the changes already.
                     if revision > table.revision:
@@ -324,12 +304,15 @@ class AdaptiveRouter:
 
     @property
     def _table(self) -> RouteTable:
-        return self._current.table
+        return self._lane.table
 
     @_table.setter
     def _table(self, table: RouteTable) -> None:
-        # Queries see the table and what was decided by it in one piece.
-        self._current = _Current(table, self._decisions_kept)
+        self._lane.table = table
+
+    @property
+    def _files(self) -> TableFiles:
+        return self._lane.files
 
     @property
     def snapshot(self) -> RouteTable:
@@ -350,7 +333,7 @@ class AdaptiveRouter:
     @property
     def encoder(self) -> BaseEncoder:
         """The encoder."""
-        return self._encoder
+        return self._lane.encoder
 
     @property
     def min_confidence(self) -> float | None:
@@ -365,6 +348,31 @@ class AdaptiveRouter:
     def get_route(self, name: str) -> Route:
         """The route of that name. Raises RouteNotFoundError."""
         return self._table.get(name)
+
+    def route_revision(self, name: str) -> int:
+        """The revision at which a route changed last; 0 if there is none of that name.
+
+        Given to a change as ``expected_revision``, it keeps the change from overwriting what somebody else did since.
+        Ask for it first and read the route then: a change in between will be noticed.
+
+        Raises:
+            RevisionConflictError: Another process has changed the route, and this router does not know it so.
+        """
+        with suppress(RevisionConflictError):
+            return self._route_revision(name)
+        # Perhaps a change of this router is stored already and about to be swapped in.
+        with self._changing:
+            return self._route_revision(name)
+
+    def _route_revision(self, name: str) -> int:
+        table = self._table
+        revision = self._storage.route_revision(name)
+        if revision > table.revision or (not revision and name in table):
+            raise RevisionConflictError(
+                f"route {name!r} was changed by another process after revision {table.revision}, which this router "
+                "knows; open the store anew"
+            )
+        return revision
 
     def __contains__(self, name: object) -> bool:
         return name in self._table
@@ -398,29 +406,42 @@ class AdaptiveRouter:
             progress: Told how many of how many utterances have been encoded.
         """
         routes = list(routes)
-        if vectors is not None:
-            count = sum(len(route.utterances) for route in routes)
-            vectors = checked_vectors(vectors, (count, self._identity.dim), "the given vectors")
+        count = sum(len(route.utterances) for route in routes)
 
         def plan(table: RouteTable) -> list[Change]:
-            planning.require_new(table, routes)
             if vectors is None:
+                planning.require_new(table, routes)
                 return self._puts(table, routes, progress)
-            return planning.puts_of_known(routes, vectors)
+            known = checked_vectors(vectors, (count, self._lane.identity.dim), "the given vectors")
+            planning.require_new(table, routes)
+            return planning.puts_of_known(routes, known)
 
         return self._change(plan)
 
-    def put_routes(self, routes: Iterable[Route], *, progress: Progress | None = None) -> int:
+    def put_routes(
+        self,
+        routes: Iterable[Route],
+        *,
+        progress: Progress | None = None,
+        expected_revisions: Mapping[str, int] | None = None,
+    ) -> int:
         """Add routes or put them in the place of those of the same name, all or none. Returns the revision.
 
         Only utterances that are new to a route are encoded; routes that are there just so are left alone.
 
+        Args:
+            routes: As they shall be.
+            progress: Told how many of how many utterances have been encoded.
+            expected_revisions: Name -> the revision at which that route must have changed last (``route_revision``);
+                0 if it must be new.
+
         Raises:
             InvalidInputError: Two of them have the same name.
+            RevisionConflictError: One of the routes has changed since the expected revision.
         """
         routes = list(routes)
         planning.require_distinct(routes)
-        return self._change(lambda table: self._puts(table, routes, progress))
+        return self._change(lambda table: self._puts(table, routes, progress), expected=expected_revisions)
 
     def load_routes(self, routes: Iterable[Route], *, progress: Callable[[int], None] | None = None) -> int:
         """``put_routes`` in parts of 1,000, each of them all or none, for many routes. Returns the revision.
@@ -449,13 +470,14 @@ class AdaptiveRouter:
 
     @contextmanager
     def _growing(self) -> Iterator[None]:
+        files = self._files
         with self._changing:
-            self._files.growing += 1
+            files.growing += 1
         try:
             yield
         finally:
             with self._changing:
-                self._files.growing -= 1
+                files.growing -= 1
 
     def update_route(
         self,
@@ -465,30 +487,42 @@ class AdaptiveRouter:
         threshold: Any = _Unset,
         description: Any = _Unset,
         metadata: Any = _Unset,
+        expected_revision: int | None = None,
     ) -> int:
         """Change some fields of a route; those not given stay. Returns the new revision.
 
         Only utterances that are new to the route are encoded.
 
+        Args:
+            name: Of the route.
+            utterances: All that it shall have.
+            threshold: Least cosine score; None removes it.
+            description: None removes it.
+            metadata: All that it shall have.
+            expected_revision: The ``route_revision`` that the change was based on; None overwrites whatever is there.
+                Every change of a single route takes one.
+
         Raises:
             RouteNotFoundError: There is no such route.
             InvalidRouteError: A value cannot be accepted.
+            RevisionConflictError: The route has changed since ``expected_revision``; nothing was changed.
         """
         fields = {"threshold": threshold, "description": description, "metadata": metadata}
         given = {field: value for field, value in fields.items() if value is not _Unset}
         if utterances is not None:
             given["utterances"] = clean_utterances(utterances)
-        return self._change(lambda table: self._puts(table, [table.get(name).replaced(**given)]))
+        expected = _expected(name, expected_revision)
+        return self._change(lambda table: self._puts(table, [table.get(name).replaced(**given)]), expected=expected)
 
-    def update_threshold(self, name: str, threshold: float | None) -> int:
+    def update_threshold(self, name: str, threshold: float | None, *, expected_revision: int | None = None) -> int:
         """Set or, with None, remove a route's threshold. Returns the new revision."""
-        return self.update_route(name, threshold=threshold)
+        return self.update_route(name, threshold=threshold, expected_revision=expected_revision)
 
-    def add_utterance(self, name: str, utterance: str) -> int:
+    def add_utterance(self, name: str, utterance: str, *, expected_revision: int | None = None) -> int:
         """Add an example; nothing changes if the route has it already. Returns the revision."""
-        return self.add_utterances(name, [utterance])
+        return self.add_utterances(name, [utterance], expected_revision=expected_revision)
 
-    def add_utterances(self, name: str, utterances: Iterable[str]) -> int:
+    def add_utterances(self, name: str, utterances: Iterable[str], *, expected_revision: int | None = None) -> int:
         """Add examples to a route; those it has already are skipped. Returns the revision."""
         texts = clean_utterances(utterances)
 
@@ -496,9 +530,9 @@ class AdaptiveRouter:
             route = table.get(name)
             return self._puts(table, [route.replaced(utterances=(*route.utterances, *texts))])
 
-        return self._change(plan)
+        return self._change(plan, expected=_expected(name, expected_revision))
 
-    def remove_utterance(self, name: str, utterance: str) -> int:
+    def remove_utterance(self, name: str, utterance: str, *, expected_revision: int | None = None) -> int:
         """Remove an example. Returns the new revision.
 
         Raises:
@@ -516,35 +550,45 @@ class AdaptiveRouter:
                 raise InvalidRouteError(f"route {name!r} would be left without utterances; use delete_route")
             return self._puts(table, [route.replaced(utterances=kept)])
 
-        return self._change(plan)
+        return self._change(plan, expected=_expected(name, expected_revision))
 
-    def delete_route(self, name: str) -> int:
-        """Remove a route. Returns the new revision. Raises RouteNotFoundError."""
+    def delete_route(self, name: str, *, expected_revision: int | None = None) -> int:
+        """Remove a route. Returns the new revision. Raises RouteNotFoundError, or RevisionConflictError."""
 
         def plan(table: RouteTable) -> list[Change]:
             return [DropRoute(name=table.get(name).name)]
 
-        return self._change(plan)
+        return self._change(plan, expected=_expected(name, expected_revision))
 
     def _puts(self, table: RouteTable, routes: list[Route], progress: Progress | None = None) -> list[Change]:
         return planning.puts(table, routes, functools.partial(self._encode, progress=progress))
 
     def _encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
-        if progress is None:
-            return encode_checked(self._encoder, texts)
-        parts = [encode_checked(self._encoder, [])]
-        for start in range(0, len(texts), _ENCODED_AT_ONCE):
-            parts.append(encode_checked(self._encoder, texts[start : start + _ENCODED_AT_ONCE]))
-            progress(min(start + _ENCODED_AT_ONCE, len(texts)), len(texts))
-        return np.concatenate(parts)
+        return self._lane.encode(texts, progress)
 
-    def _change(self, plan: Callable[[RouteTable], list[Change]]) -> int:
+    def _change(
+        self,
+        plan: Callable[[RouteTable], list[Change]],
+        *,
+        expected: Mapping[str, int] | None = None,
+        cause: str | None = None,
+    ) -> int:
         """Plan on the current table, make it durable, then swap in the next: the order that loses nothing."""
         with self._changing:
             self._require_open()
+            # Looked at before anything is encoded, and once more in the transaction that writes.
+            for name, revision in (expected or {}).items():
+                require_revision(name, seen=self.route_revision(name), expected=revision)
             changes = plan(self._table)
             if changes:
-                revision = self._storage.commit(changes, encoder=self._identity, expected_revision=self._table.revision)
+                revision = self._storage.commit(
+                    changes,
+                    encoder=self._lane.identity,
+                    expected_revision=self._table.revision,
+                    expected=expected,
+                    actor=self._acting,
+                    cause=cause,
+                )
                 self._table = self._table.applied(changes, revision)
                 if self._journal is not None:
                     self._journal.append((changes, revision))
@@ -578,7 +622,8 @@ class AdaptiveRouter:
         """
         with self._changing:
             self._closed = True
-        self._batcher.close(drain_s)
+        self._close_shadows()
+        self._lane.batcher.close(drain_s)
         self._upkeep.close()
         self._storage.close()
 
@@ -608,4 +653,8 @@ class AdaptiveRouter:
         await self.stop()
 
     def __repr__(self) -> str:
-        return f"AdaptiveRouter({len(self)} routes, revision {self.revision}, encoder={self._encoder.name!r})"
+        return f"AdaptiveRouter({len(self)} routes, revision {self.revision}, encoder={self.encoder.name!r})"
+
+
+def _expected(name: str, revision: int | None) -> dict[str, int] | None:
+    return None if revision is None else {name: revision}

@@ -138,6 +138,8 @@ def test_these_are_the_commands() -> None:
     assert [" ".join(path) for path, _ in commands()] == [
         "route", "evaluate", "fit", "lint", "backup", "restore", "verify", "repair", "doctor", "demo", "routes",
         "routes list", "routes show", "routes add", "routes remove", "routes import", "routes export",
+        "routes log", "routes diff", "routes rollback", "routes migrate-encoder", "routes snapshot",
+        "routes snapshot save", "routes snapshot list", "routes snapshot use", "routes snapshot delete",
         "bench", "bench peers", "bench accuracy", "bench report",
         "bench latency", "bench throughput", "bench scale", "bench mutation", "bench coldboot",
     ]  # fmt: skip

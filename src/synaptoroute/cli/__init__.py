@@ -14,7 +14,20 @@ import typer
 from typer.core import TyperGroup
 
 from synaptoroute import __version__
-from synaptoroute.cli import bench, demo, doctor, evaluate, fit, lint, output, route, routes, safekeeping
+from synaptoroute.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    history,
+    lint,
+    migrate,
+    output,
+    route,
+    routes,
+    safekeeping,
+)
 from synaptoroute.errors import SynaptoRouteError
 
 __all__ = ["app", "main"]
@@ -39,6 +52,11 @@ app = typer.Typer(
 )
 app.command("route")(route.route)
 app.add_typer(routes.app, name="routes")
+routes.app.command("log")(history.log)
+routes.app.command("diff")(history.diff)
+routes.app.command("rollback")(history.rollback)
+routes.app.add_typer(history.snapshots, name="snapshot")
+routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
 app.command("lint")(lint.lint)

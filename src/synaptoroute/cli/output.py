@@ -1,5 +1,6 @@
 """What the commands print: data on stdout, messages on stderr. Tables fit a terminal and are complete in a pipe."""
 
+import getpass
 import json
 import re
 import sys
@@ -15,6 +16,15 @@ Cell = str | int | float | None
 #: Cells up to this many characters are never wrapped on a terminal.
 _SHORT_CHARS = 16
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def user() -> str | None:
+    """Who runs the command, for the history; None if the system has no name for them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # Not a name but a number, as in many containers; before Python 3.13 this is a KeyError.
+        return None
 
 
 def error(message: str) -> None:

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -44,7 +44,7 @@ def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
         require_store(db)
     storage = SQLiteStorage(db)
     try:
-        with AdaptiveRouter(storage=storage) as router:
+        with AdaptiveRouter(storage=storage, actor=output.user()) as router:
             yield router
     finally:
         storage.close()
@@ -135,7 +135,7 @@ def add_route(
     with opened(db, create=not append) as router:
         if append:
             had = router.get_route(name)
-            fields = {"threshold": threshold, "description": description}
+            fields: dict[str, Any] = {"threshold": threshold, "description": description}
             given = {field: value for field, value in fields.items() if value is not None}
             router.update_route(name, utterances=[*had.utterances, *utterances], **given)
         else:

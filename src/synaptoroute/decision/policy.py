@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from synaptoroute.models import Reason
 
@@ -30,13 +31,7 @@ class Limits:
         The call's threshold comes before the route's. Where one is set, confidence is only asked for if it was set
         too: the two scales are not mixed. Where nothing is set, confidence must reach the operating point.
         """
-        threshold = self.threshold if self.threshold is not None else own_threshold
-        nothing_asked = threshold is None and self.min_confidence is None
-        return replace(
-            self,
-            threshold=threshold,
-            min_confidence=operating_point if nothing_asked else self.min_confidence,
-        )
+        return _for_route(self, own_threshold, operating_point)
 
     def judge(self, score: float, confidence: float, runner_up: float = 0.0) -> Reason:
         """MATCHED, or the first limit that was not reached. Equal passes.
@@ -57,6 +52,17 @@ class Limits:
         if self.min_margin is not None and confidence - runner_up < self.min_margin:
             return Reason.AMBIGUOUS
         return Reason.MATCHED
+
+
+@lru_cache(1_024)
+def _for_route(limits: Limits, own_threshold: float | None, operating_point: float) -> Limits:
+    threshold = limits.threshold if limits.threshold is not None else own_threshold
+    nothing_asked = threshold is None and limits.min_confidence is None
+    return replace(
+        limits,
+        threshold=threshold,
+        min_confidence=operating_point if nothing_asked else limits.min_confidence,
+    )
 
 
 NO_LIMITS = Limits()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.errors import RevisionConflictError
 from synaptoroute.models import Route
+from synaptoroute.storage.history import Snapshot, StoredHistory
 
 Vectors = NDArray[np.float32]
 
@@ -138,6 +140,16 @@ class StoredStream:
     labelled: LabelledQueries | None
 
 
+def require_revision(name: str, *, seen: int, expected: int) -> None:
+    """Raise RevisionConflictError unless the route changed last at the expected revision; 0 for no route."""
+    if seen != expected:
+        state = f"changed last at revision {seen}" if seen else "is not there"
+        wanted = f"at revision {expected} when it was read" if expected else "expected to be new"
+        raise RevisionConflictError(
+            f"route {name!r} {state}, but was {wanted}; nothing was changed: read it again and decide anew"
+        )
+
+
 class BaseStorage(Protocol):
     """A durable, revisioned set of routes with the vectors of their utterances."""
 
@@ -168,6 +180,10 @@ class BaseStorage(Protocol):
         """Which content the store has now."""
         ...
 
+    def encoder(self) -> EncoderIdentity | None:
+        """Whose vectors are stored; None if none are."""
+        ...
+
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """What has changed since that state.
 
@@ -181,12 +197,98 @@ class BaseStorage(Protocol):
         """
         ...
 
-    def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
-        """Make all changes durable, or none, and return the new revision.
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        encoder: EncoderIdentity,
+        expected_revision: int,
+        expected: Mapping[str, int] | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+    ) -> int:
+        """Make all changes durable with an entry of history for each, or nothing, and return the new revision.
+
+        Args:
+            changes: What shall be done, in this order.
+            encoder: Whose vectors they bring.
+            expected_revision: The revision they were planned on.
+            expected: Route -> the revision at which it must have changed last; 0 if it must not be there.
+            actor: Who does it, for the history.
+            cause: What it is part of, for the history.
 
         Raises:
-            RevisionConflictError: The store is not at ``expected_revision``.
+            RevisionConflictError: The store is not at ``expected_revision``, or a route not at the ``expected`` one.
             StorageError: The changes could not be written; none was.
+        """
+        ...
+
+    def route_revision(self, name: str) -> int:
+        """The revision at which that route changed last; 0 if it is not there."""
+        ...
+
+    def history(self, *, since: int = 0, route: str | None = None, limit: int | None = None) -> StoredHistory:
+        """What was done after the revision ``since``, to one route or all; only the newest ``limit`` entries."""
+        ...
+
+    def save_snapshot(self, name: str, routes: Iterable[Route], *, revision: int, actor: str | None = None) -> Snapshot:
+        """Keep these routes, which are those of that revision, under a name until it is deleted.
+
+        Raises:
+            InvalidInputError: The name is taken.
+            StorageError: They could not be written.
+        """
+        ...
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All snapshots, in the order they were saved."""
+        ...
+
+    def snapshot_routes(self, name: str) -> tuple[Route, ...]:
+        """The routes of a snapshot, in their order.
+
+        Raises:
+            SnapshotNotFoundError: There is none of that name.
+            StorageCorruptError: It is damaged.
+        """
+        ...
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot. Raises SnapshotNotFoundError."""
+        ...
+
+    def unencoded(self, encoder: EncoderIdentity, *, after: int = 0, limit: int = 1_000) -> tuple[list[str], int]:
+        """Stored texts that have no vector of that encoder, neither in use nor set aside by ``save_reencoded``.
+
+        Args:
+            encoder: The one that a migration leads to.
+            after: Where to go on: the number that came with the former texts. 0 begins.
+            limit: At most so many utterances are looked at.
+
+        Returns:
+            Texts of utterances and labelled queries, none twice, perhaps none although there are more; and where to
+            go on, which is -1 after the last.
+        """
+        ...
+
+    def save_reencoded(self, texts: Sequence[str], vectors: Vectors, *, encoder: EncoderIdentity) -> None:
+        """Set vectors of another encoder aside, durably, beside those in use; those of any third encoder are removed.
+
+        Args:
+            texts: Any (n).
+            vectors: Theirs, float32 (n, encoder.dim).
+            encoder: Whose they are.
+        """
+        ...
+
+    def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
+        """Put the vectors that were set aside in the place of all others, or change nothing. Returns the new revision.
+
+        What was learned from the former vectors is forgotten, and so are vectors set aside for texts that are gone.
+
+        Raises:
+            RevisionConflictError: The store is not at ``expected_revision``, or a stored text has no such vector.
+            StorageError: The vectors could not be written.
         """
         ...
 

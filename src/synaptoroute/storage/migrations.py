@@ -82,6 +82,53 @@ MIGRATIONS: tuple[str, ...] = (
 
     INSERT INTO lineages (since, token) SELECT revision, lower(hex(randomblob(16))) FROM state;
     """,
+    # 4: history that can be undone, snapshots, and vectors of the encoder that a migration leads to
+    """
+    CREATE TABLE history (
+        id        INTEGER PRIMARY KEY,
+        revision  INTEGER NOT NULL,
+        operation TEXT NOT NULL,
+        route     TEXT,
+        actor     TEXT,
+        at        TEXT NOT NULL,
+        cause     TEXT,
+        undo      TEXT
+    ) STRICT;
+
+    CREATE INDEX history_by_revision ON history (revision);
+
+    CREATE TABLE history_begins (
+        only     INTEGER PRIMARY KEY CHECK (only = 1),
+        revision INTEGER NOT NULL
+    ) STRICT;
+
+    INSERT INTO history_begins (only, revision) SELECT 1, revision FROM state;
+
+    CREATE TABLE snapshots (
+        id       INTEGER PRIMARY KEY,
+        name     TEXT NOT NULL UNIQUE,
+        revision INTEGER NOT NULL,
+        routes   INTEGER NOT NULL,
+        actor    TEXT,
+        at       TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE snapshot_parts (
+        snapshot_id INTEGER NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        part        INTEGER NOT NULL,
+        content     BLOB NOT NULL,
+        PRIMARY KEY (snapshot_id, part)
+    ) STRICT;
+
+    CREATE TABLE reencoded (
+        id         INTEGER PRIMARY KEY,
+        encoder_id INTEGER NOT NULL REFERENCES encoders (id),
+        text       TEXT NOT NULL,
+        vector     BLOB NOT NULL,
+        crc32      INTEGER NOT NULL,
+        UNIQUE (encoder_id, text)
+    ) STRICT;
+    """,
     # 6: checksums of what has none yet, and how many routes there are, so that none can vanish unnoticed
     """
     ALTER TABLE routes ADD COLUMN crc32 INTEGER;

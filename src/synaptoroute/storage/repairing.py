@@ -33,7 +33,7 @@ _FAR = 20_000
 #: How many lost utterances are counted exactly; a route that lost more counts as damaged.
 _MOST_LOST = 1_000
 #: Made anew: who has followed the damaged store, or keeps a cache of it, must not go on from there.
-_MADE_ANEW = frozenset({"migrations", "state", "lineages", "dropped", "learned"})
+_MADE_ANEW = frozenset({"migrations", "state", "lineages", "dropped", "learned", "history", "history_begins"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +130,10 @@ def _salvage(path: Path, new: sqlite3.Connection, result: Repair) -> None:
         (result.revision, count, checksum(store_id, result.revision, count)),
     )
     new.execute("UPDATE lineages SET since = ?", (result.revision,))
+    # Its entries undo changes from the routes that were there on; snapshots stand for themselves and stay.
+    new.execute("UPDATE history_begins SET revision = ?", (result.revision,))
+    if "history" in had:
+        result.lost("the history", "it leads back from what the store held before")
 
 
 def _known_revision(old: sqlite3.Connection) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -23,6 +23,7 @@ from synaptoroute.errors import (
 )
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
+from synaptoroute.storage import history_tables, reencoding
 from synaptoroute.storage.base import (
     Change,
     DropRoute,
@@ -34,8 +35,11 @@ from synaptoroute.storage.base import (
     StoredTable,
     StoreState,
     Vectors,
+    require_revision,
 )
 from synaptoroute.storage.checksums import Field, checksum, is_sound
+from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
+from synaptoroute.storage.history_tables import Recorder
 from synaptoroute.storage.opening import (
     CHECKPOINT_PAGES,
     connect,
@@ -45,7 +49,8 @@ from synaptoroute.storage.opening import (
 )
 from synaptoroute.storage.writer_lock import WriterLock
 
-#: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB.
+#: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB. So many
+#: revisions can also be gone back to.
 HISTORY = 10_000
 
 
@@ -334,37 +339,63 @@ class SQLiteStorage:
                 raise EncoderMismatchError(
                     f"{self._path} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
                     f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
-                    "written with, or export its routes and import them into a new file"
+                    "written with; or encode all it holds anew, with 'synaptoroute routes migrate-encoder' while no "
+                    "router uses it, or with router.migrate_encoder(...) while one does"
                 )
 
     # ------------------------------------------------------------------------------------------------ writing
-    def commit(self, changes: Sequence[Change], *, encoder: EncoderIdentity, expected_revision: int) -> int:
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        encoder: EncoderIdentity,
+        expected_revision: int,
+        expected: Mapping[str, int] | None = None,
+        actor: str | None = None,
+        cause: str | None = None,
+    ) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
         with self._writing() as connection:
-            state = self._state(connection)
-            store_id, revision = state.store_id, state.revision
-            if revision != expected_revision:
-                raise RevisionConflictError(
-                    f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
-                    "another process changed it; reload and try again"
-                )
+            revision = self._next_revision(connection, expected_revision)
             self._refuse_other_encoders(connection, encoder)
+            self._require_expected(connection, expected or {})
             encoder_id = self._encoder_id(connection, encoder)
-            count = self._route_count(connection)
-            if count is None:
-                count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
+            recorder, more = Recorder(revision, actor, cause), 0
             for change in changes:
                 match change:
                     case PutRoute():
-                        count += self._put(connection, change, encoder_id, revision + 1)
+                        more += self._put(connection, change, encoder_id, revision, recorder)
                     case DropRoute():
-                        count -= self._drop(connection, change.name, revision + 1)
-            crc32 = checksum(store_id, revision + 1, count)
-            connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision + 1, count, crc32))
-            if not self._has_lineage:
-                self._begin_lineage(connection, revision + 1)
+                        more -= self._drop(connection, change.name, revision, recorder)
+            self._become(connection, revision, recorder, more)
         self._has_lineage = True
+        return revision
+
+    def _next_revision(self, connection: sqlite3.Connection, expected_revision: int) -> int:
+        revision = self._state(connection).revision
+        if revision != expected_revision:
+            raise RevisionConflictError(
+                f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
+                "another process changed it; reload and try again"
+            )
         return revision + 1
+
+    def _become(self, connection: sqlite3.Connection, revision: int, recorder: Recorder, more: int = 0) -> None:
+        """What every change ends with, with so many routes more; ``_has_lineage`` may be set once it is committed."""
+        count = self._route_count(connection)
+        if count is None:
+            count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
+        else:
+            count += more
+        crc32 = checksum(self._state(connection).store_id, revision, count)
+        connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision, count, crc32))
+        recorder.write(connection, revisions=HISTORY)
+        if not self._has_lineage:
+            self._begin_lineage(connection, revision)
+
+    def _require_expected(self, connection: sqlite3.Connection, expected: Mapping[str, int]) -> None:
+        for name, revision in expected.items():
+            require_revision(name, seen=_route_revision(connection, name), expected=revision)
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
         row = (encoder.fingerprint, encoder.name, encoder.dim)
@@ -372,19 +403,35 @@ class SQLiteStorage:
         query = "SELECT id FROM encoders WHERE fingerprint = ?"
         return int(connection.execute(query, (encoder.fingerprint,)).fetchone()[0])
 
-    def _put(self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int) -> int:
+    def _put(
+        self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int, recorder: Recorder
+    ) -> int:
         """Put a route. Returns how many there are more."""
         route = change.route
-        known = connection.execute("SELECT 1 FROM routes WHERE name = ?", (route.name,)).fetchone()
-        upsert = (
-            "INSERT INTO routes (name, threshold, description, metadata, revision) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET threshold = excluded.threshold, description = excluded.description, "
-            "metadata = excluded.metadata, revision = excluded.revision RETURNING id"
+        fields = (route.threshold, route.description, json.dumps(route.metadata), revision)
+        insert = (
+            "INSERT INTO routes (threshold, description, metadata, revision, name) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (name) DO NOTHING RETURNING id"
         )
-        metadata = json.dumps(route.metadata)
-        fields = (route.name, route.threshold, route.description, metadata, revision)
-        route_id = connection.execute(upsert, fields).fetchone()[0]
-        crc32 = checksum(route_id, *fields, len(route.utterances))
+        row = connection.execute(insert, (*fields, route.name)).fetchone()
+        if row is not None:
+            route_id = row[0]
+            recorder.add("add", route.name)
+        else:
+            query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
+            route_id, *before = connection.execute(query, (route.name,)).fetchone()
+            undo = undo_of_update(
+                history_tables.fields_of(*before),
+                route,
+                added=len(change.added),
+                removed=change.removed,
+                utterances=history_tables.utterances_of(connection, route_id) if change.removed else (),
+            )
+            recorder.add("update", route.name, undo)
+            update = "UPDATE routes SET threshold = ?, description = ?, metadata = ?, revision = ? WHERE id = ?"
+            connection.execute(update, (*fields, route_id))
+        name_and_fields = (route.name, route.threshold, route.description, fields[2], revision)
+        crc32 = checksum(route_id, *name_and_fields, len(route.utterances))
         connection.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (crc32, route_id))
         delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
         connection.executemany(delete, ((route_id, text) for text in change.removed))
@@ -395,10 +442,15 @@ class SQLiteStorage:
             insert,
             ((route_id, text, encoder_id, blob, checksum(route_id, text, vector=blob)) for text, blob in rows),
         )
-        return 0 if known else 1
+        return 0 if row is None else 1
 
-    def _drop(self, connection: sqlite3.Connection, name: str, revision: int) -> int:
+    def _drop(self, connection: sqlite3.Connection, name: str, revision: int, recorder: Recorder) -> int:
         """Drop a route. Returns how many there are fewer."""
+        query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
+        row = connection.execute(query, (name,)).fetchone()
+        if row is not None:
+            before = self._route(history_tables.utterances_of(connection, row[0]), name, *row[1:])
+            recorder.add("delete", name, undo_of_delete(before))
         gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
         connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
         connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
@@ -443,6 +495,62 @@ class SQLiteStorage:
             row = connection.execute("SELECT model FROM learned").fetchone()
         return None if row is None else bytes(row[0])
 
+    # --------------------------------------------------------------------------------------- history, snapshots
+    def route_revision(self, name: str) -> int:
+        """See ``BaseStorage.route_revision``."""
+        with self._connected("read") as connection:
+            return _route_revision(connection, name)
+
+    def history(self, *, since: int = 0, route: str | None = None, limit: int | None = None) -> StoredHistory:
+        """See ``BaseStorage.history``."""
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
+            return history_tables.read(connection, since=since, route=route, limit=limit)
+
+    def save_snapshot(self, name: str, routes: Iterable[Route], *, revision: int, actor: str | None = None) -> Snapshot:
+        """See ``BaseStorage.save_snapshot``."""
+        with self._writing() as connection:
+            return history_tables.save_snapshot(connection, name, routes, revision=revision, actor=actor)
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """See ``BaseStorage.snapshots``."""
+        with self._connected("read") as connection:
+            return history_tables.snapshots(connection)
+
+    def snapshot_routes(self, name: str) -> tuple[Route, ...]:
+        """See ``BaseStorage.snapshot_routes``."""
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
+            parts = history_tables.snapshot_parts(connection, name)
+        return tuple(unpacked(parts, name))
+
+    def delete_snapshot(self, name: str) -> None:
+        """See ``BaseStorage.delete_snapshot``."""
+        with self._writing() as connection:
+            history_tables.delete_snapshot(connection, name)
+
+    # ---------------------------------------------------------------------------------------- another encoder
+    def unencoded(self, encoder: EncoderIdentity, *, after: int = 0, limit: int = 1_000) -> tuple[list[str], int]:
+        """See ``BaseStorage.unencoded``."""
+        with self._writing() as connection:
+            encoder_id = self._encoder_id(connection, encoder)
+            return reencoding.unencoded(connection, encoder_id, encoder.dim, after=after, limit=limit)
+
+    def save_reencoded(self, texts: Sequence[str], vectors: Vectors, *, encoder: EncoderIdentity) -> None:
+        """See ``BaseStorage.save_reencoded``."""
+        with self._writing() as connection:
+            encoder_id = self._encoder_id(connection, encoder)
+            reencoding.save(connection, encoder_id, texts, (_blob(vector) for vector in vectors))
+
+    def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
+        """See ``BaseStorage.swap_encoder``."""
+        with self._writing() as connection:
+            revision = self._next_revision(connection, expected_revision)
+            reencoding.swap(connection, self._encoder_id(connection, encoder))
+            recorder = Recorder(revision, actor, f"to {encoder.name} ({encoder.fingerprint})")
+            recorder.add("migrate", None)
+            self._become(connection, revision, recorder)
+        self._has_lineage = True
+        return revision
+
     # ------------------------------------------------------------------------------------------------- upkeep
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds wrong with the file; an empty list if nothing."""
@@ -466,6 +574,11 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _route_revision(connection: sqlite3.Connection, name: str) -> int:
+    row = connection.execute("SELECT revision FROM routes WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _blob(vector: Vectors) -> bytes:

@@ -1,0 +1,146 @@
+"""Lane: what a query passes through: an encoder, the queue before it, and the table of its vectors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from synaptoroute import learned_file
+from synaptoroute.asking import Terms
+from synaptoroute.batching import Batcher, batch_limits
+from synaptoroute.caching import EmbeddingCache, RecentCache
+from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.models import Decision
+from synaptoroute.profile import OptimizationProfile
+from synaptoroute.storage.base import BaseStorage, EncoderIdentity
+from synaptoroute.table import RouteTable
+from synaptoroute.table_files import TableFiles
+
+#: Told how many of how many are done.
+Progress = Callable[[int, int], None]
+
+_ENCODED_AT_ONCE = 256
+#: Decisions of the current table that are kept, about 2 KB each.
+_DECISIONS_KEPT = 8_192
+
+
+class Observer(Protocol):
+    """Is told what was decided, in the thread that decided it, and must return at once."""
+
+    def __call__(
+        self, texts: Sequence[str], vectors: Vectors | None, asked: Terms, decisions: Sequence[Decision]
+    ) -> None:
+        """Queries, their unit rows (n, dim) or None if they were not encoded again, how and what was decided."""
+        ...
+
+
+class _Current:
+    """The current table, with the decisions made by it that are likely asked for again."""
+
+    def __init__(self, table: RouteTable, kept: int) -> None:
+        self.table = table
+        self.decisions: RecentCache[tuple[str, Terms], Decision] = RecentCache(kept)
+
+
+class Lane:
+    """One encoder and the table of its vectors, opened from the store, with the queue that leads to them.
+
+    A router has one, and puts another in its place when its encoder changes. A query that began in the former lane
+    ends there: its vector is never held against those of another encoder.
+
+    Args:
+        encoder: Texts to vectors.
+        storage: What holds the vectors it made.
+        profile: How much of the machine one query may take.
+        cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
+        wake: Called when a query finds that there is something to learn or to compact.
+
+    Raises:
+        EncoderMismatchError: The store was written with another encoder.
+        StorageError: The store cannot be read.
+    """
+
+    def __init__(
+        self,
+        encoder: BaseEncoder,
+        storage: BaseStorage,
+        *,
+        profile: OptimizationProfile,
+        cache_bytes: int,
+        wake: Callable[[], None],
+    ) -> None:
+        self.encoder = encoder
+        self.identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
+        self._wake = wake
+        #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
+        self.observers: tuple[Observer, ...] = ()
+        # Learning asks for the background sentences and the routes' names again and again.
+        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode))
+        table = self.files.open()
+        kept = storage.load_learned()
+        self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
+        self._current = _Current(
+            table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
+        )
+        self.batcher: Batcher[Terms, Decision] = Batcher(
+            self._encode_queries,
+            self._decide,
+            batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
+            EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None,
+        )
+
+    @property
+    def table(self) -> RouteTable:
+        """The immutable table that the next query will be decided by. Whoever sets it holds the router's lock."""
+        return self._current.table
+
+    @table.setter
+    def table(self, table: RouteTable) -> None:
+        # Queries see the table and what was decided by it in one piece.
+        self._current = _Current(table, self._decisions_kept)
+
+    def settled(self, table: RouteTable) -> bool:
+        """Whether a table of this lane is learned from and compacted."""
+        learned = table.fitted or self.files.growing > 0
+        return learned and self.files.verified and not self.files.needs_compaction(table)
+
+    def known(self, texts: Sequence[str], asked: Terms) -> list[Decision]:
+        """The decisions of all these queries if they have just been made; none if one of them has not."""
+        decisions = self._current.decisions
+        known = []
+        for text in texts:
+            decision = decisions.get((text, asked))
+            if decision is None:
+                return []
+            known.append(decision)
+        for observer in self.observers:
+            observer(texts, None, asked, known)
+        return known
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        """Unit rows (n, dim); the progress is told every 256 texts."""
+        if progress is None:
+            return encode_checked(self.encoder, texts)
+        parts = [encode_checked(self.encoder, [])]
+        for start in range(0, len(texts), _ENCODED_AT_ONCE):
+            parts.append(encode_checked(self.encoder, texts[start : start + _ENCODED_AT_ONCE]))
+            progress(min(start + _ENCODED_AT_ONCE, len(texts)), len(texts))
+        return np.concatenate(parts)
+
+    def _encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
+        return encode_checked(self.encoder, texts, alone=True)
+
+    def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+        current = self._current
+        if not self.settled(current.table):
+            self._wake()
+        decisions = current.table.decide(texts, vectors, **asked._asdict())
+        for text, decision in zip(texts, decisions, strict=True):
+            current.decisions.put((text, asked), decision)
+        for observer in self.observers:
+            observer(texts, vectors, asked, decisions)
+        return decisions
