@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from synaptoroute import AdaptiveRouter
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.route_files import read_routes
 from synaptoroute.storage import SQLiteStorage
+from tests.postgres_server import PostgresServer, ServerUnavailableError
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,14 @@ def learned_demo(tmp_path_factory: pytest.TempPathFactory, encoder: BundledEncod
 def demo_store(learned_demo: Path, tmp_path: Path) -> Path:
     """A copy of that store of the test's own, at store.db in its folder."""
     return Path(shutil.copy(learned_demo, tmp_path / "store.db"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server with pgvector that all tests share, each in a schema of its own. Leave it running."""
+    try:
+        server = PostgresServer()
+    except (OSError, ServerUnavailableError) as exc:
+        pytest.skip(f"no PostgreSQL server can be started here: {exc}")
+    yield server
+    server.close()

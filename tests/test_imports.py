@@ -23,12 +23,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("router", "route_files"),
     ("revisions",),
     ("shadow", "migration"),
+    ("following",),
     ("lane",),
     ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history"),
     ("batching", "table", "evaluation", "comparison"),
     ("encoder", "index", "storage", "catalog", "sync", "rerank", "language"),
     ("decision",),
-    ("models", "profile", "caching", "cache_files", "blas"),
+    ("models", "profile", "caching", "cache_files", "blas", "postgres"),
     ("errors", "forking"),
 )
 
@@ -101,6 +102,7 @@ def run(code: str) -> str:
 
 def test_importing_the_package_or_the_router_loads_no_heavy_library() -> None:
     heavy = "{'onnxruntime', 'sklearn', 'scipy', 'tokenizers', 'openai', 'fastembed', 'rich', 'usearch', 'faiss'}"
+    heavy = f"({heavy} | {{'psycopg'}})"
     assert (
         run(f"import sys, synaptoroute; print({heavy} & set(sys.modules), 'numpy' in sys.modules)") == "set() False\n"
     )

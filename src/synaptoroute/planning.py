@@ -88,6 +88,19 @@ def _known_vectors(table: RouteTable, put: PutRoute) -> dict[str, Vectors]:
     return {text: row for text, row in zip(texts, rows, strict=True) if text in again}
 
 
+def encoded_once(
+    known: dict[str, Vectors], encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str]
+) -> Vectors:
+    """Encode texts, but those whose vectors are known already; then all are known."""
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    if not known and len(new) == len(texts):
+        vectors = encode(new)
+        known.update(zip(new, vectors, strict=True))
+        return vectors
+    known.update(zip(new, encode(new), strict=True))
+    return np.stack([known[text] for text in texts]) if texts else encode([])
+
+
 def puts_of_known(routes: Sequence[Route], vectors: Vectors) -> list[Change]:
     """Put new routes whose utterances are encoded already; the vectors stand route after route."""
     planned = [PutRoute(route=route, added=route.utterances, vectors=_NO_VECTORS) for route in routes]

@@ -27,13 +27,14 @@ from synaptoroute.errors import (
 )
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
+from synaptoroute.following import PLANS, Following, pause
 from synaptoroute.forking import PerProcess
 from synaptoroute.history import checked_actor
 from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import Decision, Route, clean_query, clean_utterances
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.revisions import Revisions
-from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, require_revision
+from synaptoroute.storage.base import BaseStorage, Change, DropRoute, LabelledQueries, StoreState, require_revision
 from synaptoroute.storage.sqlite import SQLiteStorage
 from synaptoroute.table import Learned, RouteTable
 from synaptoroute.table_files import TableFiles
@@ -89,6 +90,10 @@ class AdaptiveRouter(Revisions):
         self._upkeep = Upkeep(lambda: self._table, lambda table: self._lane.settled(table), self._settle)
         self._cache_bytes = cache_bytes
         self._lane = self._open_lane(encoder if encoder is not None else BundledEncoder(profile=self._profile))
+        # What the change that is being made has encoded, for planning it anew when another process was faster.
+        self._encoded: dict[str, Vectors] = {}
+        self._following = Following(self._storage, lambda: self._lane)
+        self._following.begin(self._follow)
 
     def _open_lane(self, encoder: BaseEncoder) -> Lane:
         return Lane(
@@ -143,6 +148,7 @@ class AdaptiveRouter(Revisions):
     def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Terms, float | None]:
         """Clean texts, how to decide them, and within how long."""
         self._require_open()
+        self._following.go_on()
         if isinstance(queries, str):
             raise InvalidInputError("a list of queries is wanted here; route takes a single text")
         asked = terms(options, self._min_confidence) if options else self._plain_terms
@@ -292,7 +298,8 @@ class AdaptiveRouter(Revisions):
         try:
             table = rebuilt(older)
             with self._changing:
-                if lane is not self._lane:
+                # An encoder has taken over, or the table was read from the store anew: this one is of no use.
+                if lane is not self._lane or self._journal is None:
                     return
                 for changes, revision in self._journal:
                     # One that was read from the store may have some of the changes already.
@@ -561,7 +568,8 @@ class AdaptiveRouter(Revisions):
         return self._change(plan, expected=_expected(name, expected_revision))
 
     def _puts(self, table: RouteTable, routes: list[Route], progress: Progress | None = None) -> list[Change]:
-        return planning.puts(table, routes, functools.partial(self._encode, progress=progress))
+        encode = functools.partial(self._encode, progress=progress)
+        return planning.puts(table, routes, functools.partial(planning.encoded_once, self._encoded, encode))
 
     def _encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         return self._lane.encode(texts, progress)
@@ -573,28 +581,75 @@ class AdaptiveRouter(Revisions):
         expected: Mapping[str, int] | None = None,
         cause: str | None = None,
     ) -> int:
-        """Plan on the current table, make it durable, then swap in the next: the order that loses nothing."""
+        """Plan on the current table, make it durable, then swap in the next: the order that loses nothing.
+
+        Where another process has changed the store first, plan anew on what it has made of it.
+        """
         with self._changing:
             self._require_open()
-            # Looked at before anything is encoded, and once more in the transaction that writes.
-            for name, revision in (expected or {}).items():
-                require_revision(name, seen=self.route_revision(name), expected=revision)
-            changes = plan(self._table)
-            if changes:
-                revision = self._storage.commit(
-                    changes,
-                    encoder=self._lane.identity,
-                    expected_revision=self._table.revision,
-                    expected=expected,
-                    actor=self._acting,
-                    cause=cause,
-                )
-                self._table = self._table.applied(changes, revision)
-                if self._journal is not None:
-                    self._journal.append((changes, revision))
-                if self._files.needs_compaction(self._table):
-                    self._upkeep.wake()
+            self._encoded = {}
+            try:
+                for lost in range(PLANS):
+                    table = self._table
+                    # Looked at before anything is encoded, and once more in the transaction that writes.
+                    for name, revision in (expected or {}).items():
+                        require_revision(name, seen=self.route_revision(name), expected=revision)
+                    changes = plan(table)
+                    if not changes:
+                        break
+                    try:
+                        revision = self._storage.commit(
+                            changes,
+                            encoder=self._lane.identity,
+                            expected_revision=table.revision,
+                            expected=expected,
+                            actor=self._acting,
+                            cause=cause,
+                        )
+                    except RevisionConflictError:
+                        self.refresh()
+                        if self._table is table or lost == PLANS - 1:
+                            raise
+                        pause(lost)
+                        continue
+                    self._swap_in(table.applied(changes, revision), changes)
+                    self._following.committed(revision)
+                    break
+            finally:
+                self._encoded = {}
             return self._table.revision
+
+    def refresh(self) -> int:
+        """Take over what others have committed to the store; queries go on meanwhile. Returns the revision.
+
+        Stores that tell of changes, such as PostgresStorage, are followed without calling this.
+
+        Raises:
+            EncoderMismatchError: The vectors were written with another encoder meanwhile.
+            StorageError: The store cannot be read; the routes stay as they are.
+        """
+        with self._changing:
+            self._require_open()
+            table, changes = self._following.caught_up(self._table)
+            if table is not self._table:
+                self._swap_in(table, changes)
+            return self._table.revision
+
+    def _follow(self, state: StoreState | None) -> None:
+        """The store tells that it has come to that state, perhaps by a change of this router."""
+        with self._changing:
+            if state is None or state != self._following.shown:
+                self.refresh()
+
+    def _swap_in(self, table: RouteTable, changes: Sequence[Change] | None) -> None:
+        """Make this the current table, which was made by these changes, or read from the store."""
+        self._table = table
+        if changes is None:
+            self._journal = None
+        elif self._journal is not None:
+            self._journal.append((changes, table.revision))
+        if self._files.needs_compaction(table):
+            self._upkeep.wake()
 
     # ------------------------------------------------------------------------------------------------ lifetime
     async def start(self) -> Self:
@@ -622,6 +677,7 @@ class AdaptiveRouter(Revisions):
         """
         with self._changing:
             self._closed = True
+        self._following.close()
         self._close_shadows()
         self._lane.batcher.close(drain_s)
         self._upkeep.close()

@@ -53,6 +53,7 @@ class TableFiles:
         self._unverified: Generation | None = None
         #: How many are adding routes part by part. A first graph would be outdated at once and has to wait for them.
         self.growing = 0
+        self._shown: StoreState | None = None
 
     def open(self) -> RouteTable:
         """The table as the store has it now.
@@ -67,6 +68,16 @@ class TableFiles:
         if not generation.verified:
             self._unverified = generation
         return table
+
+    @property
+    def shown(self) -> StoreState:
+        """Which state of the store ``open`` gave last, or a later one that the table has been brought to since."""
+        assert self._shown is not None  # noqa: S101 - routers open before they ask
+        return self._shown
+
+    @shown.setter
+    def shown(self, state: StoreState) -> None:
+        self._shown = state
 
     def newest(self) -> Generation | None:
         """What ``open`` would begin with; None if it would read the store. Damaged files are set aside."""
@@ -148,6 +159,7 @@ class TableFiles:
         if since.routes is not None and since.routes != len(table):
             logger.warning("the cache %s does not lead to the routes of the store", generation.path)
             return None
+        self._shown = since.state
         return table
 
     def _sealed(self, generation: Generation) -> tuple[RouteCatalog, SegmentedIndex] | None:
@@ -197,6 +209,7 @@ class TableFiles:
             return self._in_memory(stream, list(stream.batches))
 
     def _in_memory(self, stream: StoredStream, batches: list[Batch]) -> RouteTable:
+        self._shown = stream.state
         vectors = [vectors for _, vectors in batches] or [np.empty((0, self._identity.dim), np.float32)]
         stored = StoredTable(
             revision=stream.state.revision,

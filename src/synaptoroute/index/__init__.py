@@ -6,6 +6,7 @@ from synaptoroute.index.base import BaseIndex, Nearest
 from synaptoroute.index.exact import ExactIndex
 from synaptoroute.index.faiss import FaissIndex
 from synaptoroute.index.hnsw import GRAPH_PAYS_FROM, Graph, HnswGraph
+from synaptoroute.index.pgvector import PgVectorIndex
 from synaptoroute.index.segmented import SegmentedIndex
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Graph",
     "HnswGraph",
     "Nearest",
+    "PgVectorIndex",
     "SegmentedIndex",
 ]

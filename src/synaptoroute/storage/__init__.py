@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synaptoroute.storage.base import BaseStorage
+from synaptoroute.storage.postgres import PostgresStorage
 from synaptoroute.storage.sqlite import SQLiteStorage
 
-__all__ = ["BaseStorage", "SQLiteStorage"]
+__all__ = ["BaseStorage", "PostgresStorage", "SQLiteStorage"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -310,4 +310,33 @@ class BaseStorage(Protocol):
 
     def close(self) -> None:
         """Release files and connections. Closing twice does nothing."""
+        ...
+
+
+class Watching(Protocol):
+    """A watch that goes on until it is closed."""
+
+    def close(self) -> None:
+        """End it, and wait for a call that is being made. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class WatchableStorage(Protocol):
+    """A store that others write to as well and that can tell of it."""
+
+    def watch(self, changed: Callable[[StoreState | None], bool]) -> Watching:
+        """Have ``changed`` called, in a thread of its own, soon after anybody has committed or saved labelled queries.
+
+        It is called once at the beginning, and again after every time the store was out of reach. What the caller
+        itself commits is told of too.
+
+        Args:
+            changed: Given the state of the store, or None if labelled queries may have changed too. Returns whether it
+                wants to be called again. What it raises is logged, and it is called again.
+        """
+        ...
+
+    def last_commit(self) -> StoreState | None:
+        """The state that the last ``commit`` of this object led to; None if it has made none, or it failed."""
         ...

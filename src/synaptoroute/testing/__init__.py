@@ -11,6 +11,12 @@
     class TestMyIndex(IndexContract):
         def make(self, vectors, owners):
             return MyIndex(vectors, owners)
+
+
+    class TestMyStorage(StorageContract):
+        @pytest.fixture
+        def opening(self, tmp_path):
+            return lambda: MyStorage(tmp_path / "store")
 """
 # ruff: noqa: S101, RUF001 - these are tests, some of them with unusual text on purpose
 
@@ -25,6 +31,9 @@ import pytest
 
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing.storage import StorageContract
+
+__all__ = ["EncoderContract", "IndexContract", "StorageContract"]
 
 _TEXTS = (
     "what do I owe",
