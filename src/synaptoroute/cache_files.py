@@ -225,6 +225,24 @@ def newest(folder: Path, expect: Mapping[str, Any]) -> Generation | None:
     return None
 
 
+def damaged(folder: Path) -> list[tuple[Path, str]]:
+    """Which generations are damaged, and why. Checks every file in full; nothing is set aside or changed."""
+    try:
+        paths = _generations(folder)
+    except OSError:
+        return []
+    found = []
+    for path in paths:
+        try:
+            generation = _opened(path)
+            for name, file in generation._files.items() if generation else ():  # noqa: SLF001 - of this module
+                if _checksum_of_file(_path(path, name)) != file.checksum:
+                    raise ValueError(f"{name} is damaged")  # noqa: TRY301 - like those that _opened raises
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as exc:
+            found.append((path, str(exc)))
+    return found
+
+
 def _opened(path: Path) -> Generation | None:
     """The generation in that folder; None if it is of another format. Raises many things if it is damaged."""
     manifest = json.loads((path / _MANIFEST).read_bytes())

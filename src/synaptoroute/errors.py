@@ -23,6 +23,7 @@
     └── StorageError                   the store failed
         ├── StorageCorruptError        damaged content
         ├── StorageForeignError        a file of something else, or of a newer SynaptoRoute
+        ├── StorageInUseError          another process has the right to write
         ├── EncoderMismatchError       its vectors were written with another encoder
         └── RevisionConflictError      somebody else changed it meanwhile
 
@@ -125,6 +126,18 @@ class StorageCorruptError(StorageError):
 
 class StorageForeignError(StorageError):
     """The file belongs to something else, or was written by a newer version."""
+
+
+class StorageInUseError(StorageError):
+    """Another process has the right to write to the store.
+
+    Attributes:
+        pid: Its process id, if it is known.
+    """
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
 
 
 class EncoderMismatchError(StorageError):

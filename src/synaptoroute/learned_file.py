@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from synaptoroute.decision.evidence import Vocabulary
 from synaptoroute.decision.gate import Gate
@@ -21,6 +22,7 @@ from synaptoroute.table import Learned, RouteTable
 
 #: Changes whenever what is learned from the same table would, or how it is written.
 FORMAT = "3"
+_CHECKSUM_BYTES = 16
 _PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel}
 
 
@@ -43,13 +45,21 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
                 arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return sealed(buffer.getvalue())
+
+
+def sealed(archive: bytes) -> bytes:
+    """The archive behind its checksum: what reads archives trusts their heads, and fails in odd ways on damage."""
+    return xxhash.xxh3_128_digest(archive) + archive
 
 
 def load(content: bytes, table: RouteTable) -> Learned | None:
     """What was learned from just this table; None if the content is of another table or damaged."""
+    checksum, archive = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    if checksum != xxhash.xxh3_128_digest(archive):
+        return None
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(BytesIO(archive), allow_pickle=False) as arrays:
             if "table" not in arrays:
                 two_stage = TwoStage(**{field.name: arrays[field.name] for field in fields(TwoStage)})
                 fits = arrays["format"] == FORMAT and len(two_stage.precision) == table.index.dim
@@ -62,7 +72,7 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
                 for part, kind in _PARTS.items()
                 if part != "kernel" or "kernel.points" in arrays
             }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return table.learned_with(DecisionModel(**parts))
 

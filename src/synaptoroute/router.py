@@ -23,6 +23,7 @@ from synaptoroute.errors import (
     RouteNotFoundError,
     RouterClosedError,
     StorageError,
+    StorageInUseError,
 )
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
@@ -288,6 +289,8 @@ class AdaptiveRouter(Revisions):
                 return
             try:
                 self._storage.save_learned(content)
+            except StorageInUseError:
+                logger.info("what was learned is not kept: another process writes to the store")
             except StorageError:
                 logger.warning("what was learned could not be kept and will be learned again at the next start")
 

@@ -155,8 +155,12 @@ class TableFiles:
         table = RouteTable(
             revision=state.revision, catalog=catalog, index=index, encode=self._encode, labelled=since.labelled
         )
+        table = table.applied(since.changes, since.state.revision)
+        if since.routes is not None and since.routes != len(table):
+            logger.warning("the cache %s does not lead to the routes of the store", generation.path)
+            return None
         self._shown = since.state
-        return table.applied(since.changes, since.state.revision)
+        return table
 
     def _sealed(self, generation: Generation) -> tuple[RouteCatalog, SegmentedIndex] | None:
         """What the files hold; None if it makes no sense together."""

@@ -20,7 +20,7 @@ from synaptoroute.errors import (
     StorageError,
 )
 from synaptoroute.models import Route
-from synaptoroute.storage import SQLiteStorage, history_tables, sqlite
+from synaptoroute.storage import SQLiteStorage, history_tables, opening, sqlite
 from synaptoroute.storage.base import Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
 from synaptoroute.storage.history import HistoryEntry, undone
 from synaptoroute.storage.migrations import MIGRATIONS
@@ -170,7 +170,7 @@ def test_a_store_from_before_there_was_history_begins_with_the_revision_it_has(p
         plain.execute("INSERT INTO migrations VALUES (?, '2026-01-01')", (number,))
     plain.execute("UPDATE state SET revision = 7")
     plain.execute("PRAGMA user_version = 3")
-    plain.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+    plain.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
     plain.commit()
     plain.close()
     store = SQLiteStorage(path)

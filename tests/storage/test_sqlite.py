@@ -28,7 +28,7 @@ from synaptoroute.errors import (
     StorageForeignError,
 )
 from synaptoroute.models import Route
-from synaptoroute.storage import SQLiteStorage, sqlite
+from synaptoroute.storage import SQLiteStorage, opening, sqlite
 from synaptoroute.storage.base import (
     Change,
     DropRoute,
@@ -359,7 +359,8 @@ def test_a_stream_shows_one_revision_and_lets_writers_go_on(path: Path) -> None:
     assert names == [f"r{number}" for number in range(10)]
     assert len(store.load(ENCODER).routes) == 10
     store.close()
-    assert sorted(file.name for file in path.parent.iterdir()) == ["routes.db"], "nobody else left a log behind"
+    left = sorted(file.name for file in path.parent.iterdir())
+    assert left == ["routes.db", "routes.db-lock"], "nobody else left a log behind"
 
 
 def test_a_stream_refuses_other_encoders_and_reports_damage_when_it_comes_to_it(path: Path) -> None:
@@ -417,7 +418,7 @@ def test_a_store_of_schema_2_is_taken_over_with_its_content(path: Path) -> None:
             plain.execute(insert, row)
     plain.execute("UPDATE state SET revision = 7")
     plain.execute("PRAGMA user_version = 2")
-    plain.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+    plain.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
     plain.commit()
     plain.close()
 
@@ -599,6 +600,8 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
 def test_a_forked_child_opens_its_own_connection(path: Path) -> None:
     store = SQLiteStorage(path)
     store.commit([put("parent", "x")], encoder=ENCODER, expected_revision=0)
+    store.close()
+    store = SQLiteStorage(path)
     child = os.fork()
     if child == 0:
         try:

@@ -5,6 +5,7 @@ Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query belongs to no route.
 The router and its engines are imported inside the commands, so that ``--help`` and completion stay quick.
 """
 
+import logging
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -13,7 +14,20 @@ import typer
 from typer.core import TyperGroup
 
 from synaptoroute import __version__
-from synaptoroute.cli import bench, demo, doctor, evaluate, fit, history, lint, migrate, output, route, routes
+from synaptoroute.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    history,
+    lint,
+    migrate,
+    output,
+    route,
+    routes,
+    safekeeping,
+)
 from synaptoroute.errors import SynaptoRouteError
 
 __all__ = ["app", "main"]
@@ -46,6 +60,10 @@ routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
 app.command("lint")(lint.lint)
+app.command("backup")(safekeeping.backup)
+app.command("restore")(safekeeping.restore)
+app.command("verify")(safekeeping.verify)
+app.command("repair")(safekeeping.repair)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
@@ -75,4 +93,6 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # Data is UTF-8 whatever the locale says: a pipe must not fail at the first accent.
         sys.stdout.reconfigure(encoding="utf-8")
+    # That SQLite is old is said by ``doctor``, not before the result of every command.
+    logging.getLogger("synaptoroute.storage.writer_lock").setLevel(logging.ERROR)
     app()

@@ -130,7 +130,7 @@ def _encoder() -> Check:
 def _sqlite() -> Check:
     import sqlite3
 
-    from synaptoroute.storage.sqlite import WAL_RESET_FIXED_IN
+    from synaptoroute.storage.writer_lock import WAL_RESET_FIXED_IN
 
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED_IN:
         return Check(name="sqlite", seen=sqlite3.sqlite_version)
@@ -140,7 +140,8 @@ def _sqlite() -> Check:
         seen=sqlite3.sqlite_version,
         status=Status.WARNING,
         advice=f"before {fixed} two processes that write to one file at once can damage it (the WAL-reset bug, "
-        "sqlite.org/wal.html): write from one process, or use a Python built with a later SQLite",
+        "sqlite.org/wal.html). synaptoroute lets only one write at a time: let no other program write to its files, or "
+        "use a Python built with a later SQLite",
     )
 
 

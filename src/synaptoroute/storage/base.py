@@ -119,11 +119,13 @@ class StoredChanges:
             that are new or changed since, in the order they were added, each whole: all its utterances are in
             ``added`` and take the place of those it had.
         labelled: What ``fit`` was given; None if it never was.
+        routes: How many routes there are then; None if the store does not know.
     """
 
     state: StoreState
     changes: tuple[Change, ...]
     labelled: LabelledQueries | None
+    routes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -136,4 +136,14 @@ MIGRATIONS: tuple[str, ...] = (
         value BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    # 6: checksums of what has none yet, and how many routes there are, so that none can vanish unnoticed
+    """
+    ALTER TABLE routes ADD COLUMN crc32 INTEGER;
+
+    ALTER TABLE state ADD COLUMN routes INTEGER;
+
+    ALTER TABLE state ADD COLUMN crc32 INTEGER;
+
+    ALTER TABLE operating_point ADD COLUMN crc32 INTEGER;
+    """,
 )

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from synaptoroute.errors import StorageError, StorageForeignError
 from synaptoroute.storage.migrations import MIGRATIONS
-from synaptoroute.storage.sqlite import APPLICATION_ID, BUSY_TIMEOUT_S, SQLiteStorage
+from synaptoroute.storage.opening import APPLICATION_ID, connect_to_read, foreign_refused
+from synaptoroute.storage.sqlite import SQLiteStorage
 
 
 class SQLiteReader(SQLiteStorage):
     """Reads what ``SQLiteStorage`` wrote; any number of processes may, beside the one that writes.
 
-    SQLite itself refuses every change, with StorageError. Changes by others are not followed: a router over it keeps
+    It refuses every change, with StorageError. Changes by others are not followed: a router over it keeps
     the routes as they were when it was opened. What such a router learns is not kept, so let the writer learn first
     (``wait_until_fitted``), and readers find it.
 
@@ -25,21 +26,20 @@ class SQLiteReader(SQLiteStorage):
         StorageError: There is no such file, or it cannot be read.
     """
 
-    def _open(self) -> sqlite3.Connection:
-        self._refuse_foreign_file()
-        if not Path(self._path).is_file():
+    def _connect(self) -> sqlite3.Connection:
+        if not Path(self._path).exists():
             raise StorageError(f"there is no store {self._path}; make it with 'synaptoroute routes import'")
-        with self._translated("open"):
-            uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(
-                uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+        with foreign_refused(self._path):
+            connection = connect_to_read(self._path)
             try:
                 self._prepare(connection)
             except BaseException:
                 connection.close()
                 raise
         return connection
+
+    def _become_writer(self, connection: sqlite3.Connection) -> None:  # noqa: ARG002 - as SQLiteStorage has it
+        raise StorageError(f"{self._path} is open as a readonly store; change it through SQLiteStorage")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:

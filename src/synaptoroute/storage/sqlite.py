@@ -6,10 +6,8 @@ import json
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +20,6 @@ from synaptoroute.errors import (
     RevisionConflictError,
     StorageCorruptError,
     StorageError,
-    StorageForeignError,
 )
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
@@ -41,19 +38,21 @@ from synaptoroute.storage.base import (
     Vectors,
     require_revision,
 )
+from synaptoroute.storage.checksums import Field, checksum, is_sound
 from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
 from synaptoroute.storage.history_tables import Recorder
-from synaptoroute.storage.migrations import MIGRATIONS
+from synaptoroute.storage.opening import (
+    CHECKPOINT_PAGES,
+    connect,
+    connect_to_read,
+    transaction,
+    translated,
+)
+from synaptoroute.storage.writer_lock import WriterLock
 
-#: "SynR" in the file's header says that the database is ours.
-APPLICATION_ID = 0x53796E52
-#: Versions before this may corrupt a WAL database when two connections checkpoint at once (sqlite.org/wal.html).
-WAL_RESET_FIXED_IN = (3, 51, 3)
-BUSY_TIMEOUT_S = 5.0
 #: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB. So many
 #: revisions can also be gone back to.
 HISTORY = 10_000
-_HEADER = b"SQLite format 3\x00"
 
 
 class SQLiteStorage:
@@ -61,8 +60,10 @@ class SQLiteStorage:
 
     Write-ahead log with a full sync at each commit: what a call acknowledged survives a crash of the process and of
     the machine. One connection writes, under a lock; queries use the in-memory table instead, and ``read`` a read-only
-    connection of its own. The writer is the only one that checkpoints and memory mapping is off, so the WAL-reset bug
-    of SQLite before 3.51.3 needs a second writing process to show.
+    connection of its own. Any number of processes may open one file and read it. With its first change a process
+    becomes the writer until it closes the store or dies, and changes by others raise StorageInUseError; only the writer
+    checkpoints and memory mapping is off, because of the WAL-reset bug of SQLite before 3.51.3. A forked child is
+    another process.
 
     Args:
         path: The file, created if missing; its folder must exist. ":memory:" keeps everything in this process.
@@ -95,71 +96,19 @@ class SQLiteStorage:
 
     # ------------------------------------------------------------------------------------------------ opening
     def _open(self) -> sqlite3.Connection:
-        in_memory = self._path == ":memory:"
-        if not in_memory:
-            self._refuse_foreign_file()
-        with self._translated("open"):
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
+        self._writer = WriterLock(self._path)
+        with translated(self._path, "open"):
+            connection = self._connect()
+        self._file = None if self._path == ":memory:" else _identity(self._path)
         return connection
 
-    def _refuse_foreign_file(self) -> None:
-        """SQLite would treat an empty file as a new database, and call a foreign one merely 'not a database'."""
-        path = Path(self._path)
-        if path.is_dir():
-            raise StorageForeignError(f"{path} is a folder, wanted a file")
-        if not path.parent.is_dir():
-            raise StorageError(f"the folder {path.parent} does not exist; create it first")
-        try:
-            with path.open("rb") as file:
-                header = file.read(len(_HEADER))
-        except FileNotFoundError:
-            return
-        except OSError as exc:
-            raise StorageError(f"cannot read {path}: {exc.strerror}") from exc
-        if header and header != _HEADER:
-            raise StorageForeignError(
-                f"{path} is not a SynaptoRoute database (its first bytes are not SQLite's); name another file"
-            )
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        _careful(connection)
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
-        if has_tables and application_id != APPLICATION_ID:
-            raise StorageForeignError(f"{self._path} is a database of another program; name another file")
-        if version > len(MIGRATIONS):
-            raise StorageForeignError(
-                f"{self._path} has schema {version}, this version knows up to {len(MIGRATIONS)}; upgrade synaptoroute"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._migrate(connection, number, script)
-
-    def _migrate(self, connection: sqlite3.Connection, number: int, script: str) -> None:
-        with _transaction(connection):
-            # Another process may have migrated between our look and our lock.
-            if connection.execute("PRAGMA user_version").fetchone()[0] >= number:
-                return
-            for statement in filter(str.strip, script.split(";")):
-                connection.execute(statement)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            connection.execute("INSERT INTO migrations (version, applied_at) VALUES (?, ?)", (number, now))
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
+    def _connect(self) -> sqlite3.Connection:
+        return connect(self._path, self._writer)
 
     @contextmanager
     def _connected(self, doing: str) -> Iterator[sqlite3.Connection]:
         """The connection, held alone, with the driver's errors translated."""
-        with self._lock.get(threading.RLock), self._translated(doing):
+        with self._lock.get(threading.RLock), translated(self._path, doing):
             if self._pid != os.getpid():
                 # A SQLite connection must not be used, nor even closed, in a forked child: leave it and open anew.
                 if self._path == ":memory:":
@@ -170,20 +119,41 @@ class SQLiteStorage:
             yield self._connection
 
     @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as exc:
-            raise StorageError(f"cannot {doing} {self._path}: {exc}") from exc
-        except sqlite3.DatabaseError as exc:
-            raise StorageCorruptError(
-                f"cannot {doing} {self._path}: {exc}; the file is damaged, restore it from a backup"
-            ) from exc
+    def _writing(self, *, keep: bool = True) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction of the one process that may write, which this one becomes if nobody is.
+
+        Args:
+            keep: Stay the writer until the store is closed.
+        """
+        with self._connected("write") as connection:
+            if self._path == ":memory:":
+                with transaction(connection):
+                    yield connection
+                return
+            had = self._writer.held
+            self._become_writer(connection)
+            try:
+                with self._writer.serialised(), transaction(connection):
+                    yield connection
+            finally:
+                if not had and not keep:
+                    connection.execute("PRAGMA wal_autocheckpoint = 0")
+                    self._writer.release()
+
+    def _become_writer(self, connection: sqlite3.Connection) -> None:
+        if self._writer.held:
+            return
+        self._writer.acquire()
+        if _identity(self._path) != self._file:
+            # What is written into the file that was there before would be lost.
+            self._writer.release()
+            raise StorageError(f"{self._path} was replaced since it was opened; open it again to change it")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     # ------------------------------------------------------------------------------------------------ reading
     def load(self, encoder: EncoderIdentity) -> StoredTable:
         """See ``BaseStorage.load``. Checks the length and checksum of every vector."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
             revision = self._state(connection).revision
             routes: list[Route] = []
@@ -203,11 +173,10 @@ class SQLiteStorage:
                 state, stored = self.state(), self.load(encoder)
             yield StoredStream(state=state, batches=iter([(stored.routes, stored.vectors)]), labelled=stored.labelled)
             return
-        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
         with (
-            self._translated("read"),
-            closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection,
-            _transaction(_careful(connection), "DEFERRED"),
+            translated(self._path, "read"),
+            closing(connect_to_read(self._path)) as connection,
+            transaction(connection, "DEFERRED"),
         ):
             self._refuse_other_encoders(connection, encoder)
             state, labelled = self._state(connection), self._labelled(connection, encoder.dim)
@@ -233,15 +202,20 @@ class SQLiteStorage:
             return self._state(connection)
 
     def _state(self, connection: sqlite3.Connection) -> StoreState:
-        query = "SELECT store_id, token, revision FROM state, lineages ORDER BY since DESC LIMIT 1"
+        query = "SELECT store_id, token, revision, routes, crc32 FROM state, lineages ORDER BY since DESC LIMIT 1"
         row = connection.execute(query).fetchone()
-        if row is None:
+        if row is None or not is_sound(row[4], row[0], row[2], row[3]):
             raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
         return StoreState(store_id=row[0], lineage=row[1], revision=row[2])
 
+    def _route_count(self, connection: sqlite3.Connection) -> int | None:
+        """How many routes there should be; None if an older version wrote the store last."""
+        count = connection.execute("SELECT routes FROM state").fetchone()[0]
+        return None if count is None else int(count)
+
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             self._refuse_other_encoders(connection, encoder)
             now = self._state(connection)
             if not self._leads_from(connection, state, now):
@@ -252,8 +226,8 @@ class SQLiteStorage:
                 PutRoute(route=route, added=route.utterances, vectors=_rows(vectors, encoder.dim))
                 for route, vectors in self._stored(connection, encoder.dim, since=state.revision)
             ]
-            labelled = self._labelled(connection, encoder.dim)
-        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled)
+            labelled, count = self._labelled(connection, encoder.dim), self._route_count(connection)
+        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, routes=count)
 
     def _leads_from(self, connection: sqlite3.Connection, state: StoreState, now: StoreState) -> bool:
         """Whether that state is an earlier one of this store, with a history that is known and short enough."""
@@ -276,7 +250,8 @@ class SQLiteStorage:
     ) -> Iterator[tuple[Route, bytes]]:
         """Routes, in the order they were added, with the vectors of their utterances; only those changed since."""
         query = (
-            "SELECT routes.id, name, threshold, description, metadata, text, vector, crc32 FROM routes "
+            "SELECT routes.id, name, threshold, description, metadata, routes.revision, routes.crc32, "
+            "text, vector, utterances.crc32 FROM routes "
             "LEFT JOIN utterances ON route_id = routes.id {} ORDER BY routes.id, utterances.id"
         )
         if since is None:
@@ -284,32 +259,45 @@ class SQLiteStorage:
         else:
             changed = "WHERE routes.id IN (SELECT id FROM routes WHERE revision > ?)"
             rows = connection.execute(query.format(changed), (since,))
-        for (_, *fields), group in groupby(rows, itemgetter(0, 1, 2, 3, 4)):
-            utterances = [row[5:] for row in group]
-            vectors = b"".join(self._sound(vector, crc32, dim) for _, vector, crc32 in utterances)
+        count = 0
+        for (route_id, *fields, revision, crc32), group in groupby(rows, itemgetter(*range(7))):
+            utterances = [row[7:] for row in group]
+            self._require_sound(crc32, route_id, *fields, revision, len(utterances))
+            vectors = b"".join(self._sound(vector, crc32, dim, route_id, text) for text, vector, crc32 in utterances)
             yield self._route([text for text, _, _ in utterances], *fields), vectors
+            count += 1
+        if since is None and count != (self._route_count(connection) or count):
+            raise StorageCorruptError(f"{self._path} has lost routes; restore a backup")
 
-    def _sound(self, vector: bytes | None, crc32: int, dim: int) -> bytes:
-        if vector is None or len(vector) != 4 * dim or zlib.crc32(vector) != crc32:
+    def _sound(self, vector: bytes | None, crc32: int, dim: int, *fields: Field) -> bytes:
+        if vector is None or len(vector) != 4 * dim:
             raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
+        self._require_sound(crc32, *fields, vector=vector)
         return vector
+
+    def _require_sound(self, crc32: int | None, *fields: Field, vector: bytes = b"") -> None:
+        if not is_sound(crc32, *fields, vector=vector):
+            what = "vector" if vector else "value"
+            raise StorageCorruptError(f"{self._path}: a stored {what} is damaged; restore a backup")
 
     def _labelled(self, connection: sqlite3.Connection, dim: int) -> LabelledQueries | None:
         rows = connection.execute("SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id").fetchall()
         if not rows:
             return None
-        chosen = connection.execute("SELECT min_confidence FROM operating_point").fetchone()
+        chosen = connection.execute("SELECT min_confidence, crc32 FROM operating_point").fetchone()
+        if chosen:
+            self._require_sound(chosen[1], chosen[0], len(rows))
         return LabelledQueries(
             texts=tuple(row[0] for row in rows),
             labels=tuple(row[1] for row in rows),
-            vectors=_rows(b"".join(self._sound(vector, crc32, dim) for *_, vector, crc32 in rows), dim),
+            vectors=_rows(b"".join(self._sound(vector, crc32, dim, *said) for *said, vector, crc32 in rows), dim),
             min_confidence=chosen[0] if chosen else None,
         )
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
         texts: dict[int, list[str]] = {}
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
                 texts.setdefault(route_id, []).append(text)
             query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
@@ -369,20 +357,20 @@ class SQLiteStorage:
         notes: Mapping[str, bytes | None] = NO_NOTES,
     ) -> int:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             revision = self._next_revision(connection, expected_revision)
             self._refuse_other_encoders(connection, encoder)
             self._require_expected(connection, expected or {})
             encoder_id = self._encoder_id(connection, encoder)
-            recorder = Recorder(revision, actor, cause)
+            recorder, more = Recorder(revision, actor, cause), 0
             for change in changes:
                 match change:
                     case PutRoute():
-                        self._put(connection, change, encoder_id, revision, recorder)
+                        more += self._put(connection, change, encoder_id, revision, recorder)
                     case DropRoute():
-                        self._drop(connection, change.name, revision, recorder)
+                        more -= self._drop(connection, change.name, revision, recorder)
             _keep(connection, notes)
-            self._become(connection, revision, recorder)
+            self._become(connection, revision, recorder, more)
         self._has_lineage = True
         return revision
 
@@ -395,9 +383,15 @@ class SQLiteStorage:
             )
         return revision + 1
 
-    def _become(self, connection: sqlite3.Connection, revision: int, recorder: Recorder) -> None:
-        """What every change ends with; ``_has_lineage`` may be set once it is committed."""
-        connection.execute("UPDATE state SET revision = ?", (revision,))
+    def _become(self, connection: sqlite3.Connection, revision: int, recorder: Recorder, more: int = 0) -> None:
+        """What every change ends with, with so many routes more; ``_has_lineage`` may be set once it is committed."""
+        count = self._route_count(connection)
+        if count is None:
+            count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
+        else:
+            count += more
+        crc32 = checksum(self._state(connection).store_id, revision, count)
+        connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision, count, crc32))
         recorder.write(connection, revisions=HISTORY)
         if not self._has_lineage:
             self._begin_lineage(connection, revision)
@@ -414,7 +408,8 @@ class SQLiteStorage:
 
     def _put(
         self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int, recorder: Recorder
-    ) -> None:
+    ) -> int:
+        """Put a route. Returns how many there are more."""
         route = change.route
         fields = (route.threshold, route.description, json.dumps(route.metadata), revision)
         insert = (
@@ -438,6 +433,9 @@ class SQLiteStorage:
             recorder.add("update", route.name, undo)
             update = "UPDATE routes SET threshold = ?, description = ?, metadata = ?, revision = ? WHERE id = ?"
             connection.execute(update, (*fields, route_id))
+        name_and_fields = (route.name, route.threshold, route.description, fields[2], revision)
+        crc32 = checksum(route_id, *name_and_fields, len(route.utterances))
+        connection.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (crc32, route_id))
         if change.removed:
             delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
             connection.executemany(delete, ((route_id, text) for text in change.removed))
@@ -446,27 +444,34 @@ class SQLiteStorage:
         size = max(1, 4 * change.vectors.shape[1])
         blobs = [content[start : start + size] for start in range(0, len(content), size)]
         rows = zip(change.added, blobs, strict=True)
-        connection.executemany(insert, ((route_id, text, encoder_id, blob, zlib.crc32(blob)) for text, blob in rows))
+        connection.executemany(
+            insert,
+            ((route_id, text, encoder_id, blob, checksum(route_id, text, vector=blob)) for text, blob in rows),
+        )
+        return 0 if row is None else 1
 
-    def _drop(self, connection: sqlite3.Connection, name: str, revision: int, recorder: Recorder) -> None:
+    def _drop(self, connection: sqlite3.Connection, name: str, revision: int, recorder: Recorder) -> int:
+        """Drop a route. Returns how many there are fewer."""
         query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
         row = connection.execute(query, (name,)).fetchone()
         if row is not None:
             before = self._route(history_tables.utterances_of(connection, row[0]), name, *row[1:])
             recorder.add("delete", name, undo_of_delete(before))
-        connection.execute("DELETE FROM routes WHERE name = ?", (name,))
+        gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
         connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
         connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
+        return gone
 
     def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
-        insert = "INSERT INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
+        # A restored store may have begun one for the revision that is only made now.
+        insert = "INSERT OR REPLACE INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
         connection.execute(insert, (revision,))
         forgotten = "DELETE FROM lineages WHERE since < (SELECT max(since) FROM lineages WHERE since <= ?)"
         connection.execute(forgotten, (revision - HISTORY,))
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             connection.execute("DELETE FROM labelled_queries")
             connection.execute("DELETE FROM operating_point")
             if labelled is None:
@@ -475,12 +480,19 @@ class SQLiteStorage:
             insert = "INSERT INTO labelled_queries (text, label, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
             blobs = (_blob(vector) for vector in labelled.vectors)
             rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
-            connection.executemany(insert, ((*row[:2], encoder_id, row[2], zlib.crc32(row[2])) for row in rows))
-            connection.execute("INSERT INTO operating_point VALUES (1, ?)", (labelled.min_confidence,))
+            connection.executemany(
+                insert,
+                ((text, label, encoder_id, blob, checksum(text, label, vector=blob)) for text, label, blob in rows),
+            )
+            point = None if labelled.min_confidence is None else float(labelled.min_confidence)
+            connection.execute(
+                "INSERT INTO operating_point (only, min_confidence, crc32) VALUES (1, ?, ?)",
+                (point, checksum(point, len(labelled.texts))),
+            )
 
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
         """See ``NotingStorage.save_notes``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             _keep(connection, notes)
 
     def notes(self, prefix: str = "") -> dict[str, bytes]:
@@ -490,8 +502,8 @@ class SQLiteStorage:
             return {name: bytes(value) for name, value in connection.execute(query, (prefix,))}
 
     def save_learned(self, learned: bytes) -> None:
-        """See ``BaseStorage.save_learned``."""
-        with self._connected("write") as connection, _transaction(connection):
+        """See ``BaseStorage.save_learned``. Who only keeps this does not stay the writer."""
+        with self._writing(keep=False) as connection:
             connection.execute("INSERT OR REPLACE INTO learned VALUES (1, ?)", (learned,))
 
     def load_learned(self) -> bytes | None:
@@ -508,12 +520,12 @@ class SQLiteStorage:
 
     def history(self, *, since: int = 0, route: str | None = None, limit: int | None = None) -> StoredHistory:
         """See ``BaseStorage.history``."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             return history_tables.read(connection, since=since, route=route, limit=limit)
 
     def save_snapshot(self, name: str, routes: Iterable[Route], *, revision: int, actor: str | None = None) -> Snapshot:
         """See ``BaseStorage.save_snapshot``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             return history_tables.save_snapshot(connection, name, routes, revision=revision, actor=actor)
 
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -523,31 +535,31 @@ class SQLiteStorage:
 
     def snapshot_routes(self, name: str) -> tuple[Route, ...]:
         """See ``BaseStorage.snapshot_routes``."""
-        with self._connected("read") as connection, _transaction(connection, "DEFERRED"):
+        with self._connected("read") as connection, transaction(connection, "DEFERRED"):
             parts = history_tables.snapshot_parts(connection, name)
         return tuple(unpacked(parts, name))
 
     def delete_snapshot(self, name: str) -> None:
         """See ``BaseStorage.delete_snapshot``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             history_tables.delete_snapshot(connection, name)
 
     # ---------------------------------------------------------------------------------------- another encoder
     def unencoded(self, encoder: EncoderIdentity, *, after: int = 0, limit: int = 1_000) -> tuple[list[str], int]:
         """See ``BaseStorage.unencoded``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             encoder_id = self._encoder_id(connection, encoder)
             return reencoding.unencoded(connection, encoder_id, encoder.dim, after=after, limit=limit)
 
     def save_reencoded(self, texts: Sequence[str], vectors: Vectors, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_reencoded``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             encoder_id = self._encoder_id(connection, encoder)
             reencoding.save(connection, encoder_id, texts, (_blob(vector) for vector in vectors))
 
     def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
         """See ``BaseStorage.swap_encoder``."""
-        with self._connected("write") as connection, _transaction(connection):
+        with self._writing() as connection:
             revision = self._next_revision(connection, expected_revision)
             reencoding.swap(connection, self._encoder_id(connection, encoder))
             recorder = Recorder(revision, actor, f"to {encoder.name} ({encoder.fingerprint})")
@@ -568,27 +580,17 @@ class SQLiteStorage:
         with self._lock.get(threading.RLock):
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
+                self._writer.release()
             self._connection = None
 
 
-def _careful(connection: sqlite3.Connection) -> sqlite3.Connection:
-    for pragma in ("foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
-    """Commit at the end, roll back on any error. IMMEDIATE takes the write lock first: no upgrade can fail midway."""
-    connection.execute(f"BEGIN {mode}")
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file has that name; None if none has."""
     try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has already rolled back after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        found = os.stat(path)  # noqa: PTH116 - beside the other calls of os
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _route_revision(connection: sqlite3.Connection, name: str) -> int:
