@@ -201,19 +201,22 @@ with AdaptiveRouter(SeededEncoder(), SQLiteStorage(sys.argv[1])) as router:
 """
 
 
-def test_two_processes_share_a_sqlite_file(tmp_path: Path) -> None:
+def test_two_processes_share_a_sqlite_file_and_take_turns_to_write(tmp_path: Path) -> None:
     path = tmp_path / "routes.db"
     with AdaptiveRouter(SeededEncoder(), SQLiteStorage(path)) as router:
-        writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "xy"]
-        mine = 0
-        while any(writer.poll() is None for writer in writers):
-            router.add_route(route(f"mine {mine}"))
-            mine += 1
-            time.sleep(0.01)
-        assert [writer.returncode for writer in writers] == [0, 0]
-        router.refresh()
-        assert len(router) == router.revision == 40 + mine
+        for turn, name in enumerate("xy", start=1):
+            writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), name])
+            seen = [router.revision]
+            while writer.poll() is None:
+                seen.append(router.refresh())
+                time.sleep(0.01)
+            assert writer.returncode == 0
+            seen.append(router.refresh())
+            assert seen == sorted(seen)
+            assert len(router) == router.revision == seen[-1] == 20 * turn
         assert router.route("x7 0", threshold=-1).name == "x7"
+        # The last one has closed the store, so that there is room for another writer.
+        assert router.add_route(route("mine")) == 41
 
 
 # ---------------------------------------------------------------------------------------------------- followed
