@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "server", "integrations", "testing"),
     ("bench", "bulk"),
-    ("lint", "labelled_files", "testing_sync"),
+    ("lint", "labelled_files"),
     ("router", "route_files"),
     ("revisions",),
     ("shadow", "migration"),
