@@ -1,4 +1,8 @@
-"""AdaptiveRouter: the object users hold. It wires encoder, table and store, for sync and async callers."""
+"""AdaptiveRouter: the object users hold. It wires encoder, table and store, for sync and async callers.
+
+Here it routes, opens and closes; ``changing``, ``learning`` and ``revisions`` hold its other calls, ``committing`` the
+way of every change.
+"""
 
 from __future__ import annotations
 
