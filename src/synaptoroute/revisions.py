@@ -6,11 +6,10 @@ import functools
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from synaptoroute import planning
-from synaptoroute.asking import Terms
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.errors import (
     EncoderError,
@@ -19,8 +18,9 @@ from synaptoroute.errors import (
     RouterClosedError,
     SynaptoRouteError,
 )
-from synaptoroute.history import RouteDiff, changed_since, current_actor, differences
+from synaptoroute.history import RouteDiff, changed_since, differences
 from synaptoroute.lane import Lane, Progress
+from synaptoroute.learning import Learning
 from synaptoroute.migration import (
     FormerEncoder,
     MigrationReport,
@@ -32,51 +32,20 @@ from synaptoroute.migration import (
 )
 from synaptoroute.models import Route, clean_name
 from synaptoroute.shadow import Shadow
-from synaptoroute.storage.base import BaseStorage, Change, EncoderIdentity
+from synaptoroute.storage.base import Change, EncoderIdentity
 from synaptoroute.storage.history import HistoryEntry, Snapshot
-from synaptoroute.table import Learned, RouteTable
-
-Plan = Callable[[RouteTable], list[Change]]
+from synaptoroute.table import RouteTable
 
 logger = logging.getLogger(__name__)
 
 
-class Revisions(ABC):
-    """The half of ``AdaptiveRouter`` that deals with revisions other than the current one."""
+class Revisions(Learning, ABC):
+    """The part of ``AdaptiveRouter`` that deals with revisions other than the current one, and with other encoders."""
 
-    _lane: Lane
-    _storage: BaseStorage
-    _actor: str | None
     _migrating: threading.Lock
-
-    @property
-    @abstractmethod
-    def _changing(self) -> threading.RLock: ...
-
-    @abstractmethod
-    def _require_open(self) -> None: ...
-
-    @property
-    @abstractmethod
-    def _plain_terms(self) -> Terms: ...
 
     @abstractmethod
     def _open_lane(self, encoder: BaseEncoder) -> Lane: ...
-
-    @abstractmethod
-    def _publish(self, learned: Learned | None, lane: Lane) -> None: ...
-
-    @abstractmethod
-    def wait_until_fitted(self, timeout_s: float | None = None) -> bool:
-        """See ``AdaptiveRouter``."""
-
-    @abstractmethod
-    def _change(self, plan: Plan, *, expected: Mapping[str, int] | None = None, cause: str | None = None) -> int: ...
-
-    @property
-    def _acting(self) -> str | None:
-        """Who changes routes here and now; None if nobody said."""
-        return current_actor() or self._actor
 
     def history(self, *, limit: int | None = 100, route: str | None = None) -> tuple[HistoryEntry, ...]:
         """What was done to the routes, newest first: all that is remembered if the limit is None.
@@ -233,12 +202,18 @@ class Revisions(ABC):
             progress: Told how many of how many texts have been encoded.
 
         Raises:
-            InvalidInputError: A migration is running already, or queries and labels are not of one length.
+            InvalidInputError: A migration is running already, queries and labels are not of one length, or there is a
+                sync manager.
             EncoderError: One of the encoders failed.
             RevisionConflictError: Another process changes the store; close its router first.
             StorageError: The store cannot be read or written. If that was after the swap, queries go on with the
                 former encoder until the router is opened anew.
         """
+        if self._sync is not None:
+            raise InvalidInputError(
+                "other replicas have vectors of the present encoder, and the two cannot be compared: close this "
+                "router, migrate its store without a sync manager, and open it with one of another namespace"
+            )
         self._require_open()
         if not self._migrating.acquire(blocking=False):
             raise InvalidInputError("a migration to another encoder is running already; wait for it")

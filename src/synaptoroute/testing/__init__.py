@@ -36,7 +36,7 @@ import pytest
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
 from synaptoroute.testing.storage import StorageContract
-from synaptoroute.testing_sync import SyncContract
+from synaptoroute.testing.sync import SyncContract
 
 __all__ = ["EncoderContract", "IndexContract", "StorageContract", "SyncContract"]
 
