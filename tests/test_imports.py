@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lane",),
     ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history", "replica"),
     ("batching", "table", "evaluation", "comparison"),
-    ("sync",),
+    ("calibrating", "sync"),
     ("encoder", "index", "storage", "catalog", "rerank", "language"),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread
+from synaptoroute.calibrating import Calibrating, Encode
 from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.background import BACKGROUND
-from synaptoroute.decision.calibration import Calibration, calibrate
+from synaptoroute.decision.calibration import Calibration
 from synaptoroute.decision.evidence import CANDIDATES
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
 from synaptoroute.decision.labelled import Queries, learn_labelled
@@ -23,22 +23,15 @@ from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limi
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.errors import EncoderError
-from synaptoroute.forking import PerProcess
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
 from synaptoroute.storage.base import Change, LabelledQueries, PutRoute, StoredTable
 
 Ints = NDArray[np.int64]
-Encode = Callable[[tuple[str, ...]], Vectors]
 
 #: Above so many utterances, copying all vectors at each change (12 ms here) costs more than keeping what is new apart.
 SEGMENTED_FROM = 20_000
-#: A calibration of neighbours is kept until the number of utterances has changed by this share.
-CALIBRATED_WITHIN = 0.2
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,43 +96,11 @@ class _Head:
         return _Head(self.learned, owners, np.array(sorted(newcomers), np.int64))
 
 
-class _Calibrating:
-    """The calibration of neighbours alone, learned when a query first needs it; successive tables share it.
-
-    It holds no index: a table that is never asked for it shall not keep the vectors of former ones in memory.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self._found: PerProcess[Calibration] = PerProcess()
-
-    def get(self, index: ExactIndex | SegmentedIndex, encode: Encode) -> Calibration:
-        return self._found.get(lambda: _calibrated(index, encode))
-
-    def suits(self, rows: int) -> bool:
-        return abs(rows - self.rows) <= CALIBRATED_WITHIN * self.rows
-
-
 def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
     """The same rows, in segments from where that pays."""
     if isinstance(index, ExactIndex) and len(index) > SEGMENTED_FROM:
         return SegmentedIndex(index.vectors, index.owners)
     return index
-
-
-def _calibrated(index: ExactIndex | SegmentedIndex, encode: Encode) -> Calibration:
-    try:
-        background = encode(BACKGROUND)
-    except EncoderError:
-        # A query that could be encoded shall not fail because other sentences, just now, could not.
-        logger.warning("the background sentences could not be encoded; calibrating without them")
-        background = np.empty((0, index.dim), np.float32)
-    if isinstance(index, ExactIndex):
-        return calibrate(index.vectors, index.owners, background)
-    # As many routes as an exact index would hold say as much.
-    some = index.present[:: max(1, -(-len(index) // SEGMENTED_FROM))].astype(np.int64)
-    rows, places = index.members(some[:, None])
-    return calibrate(index.vectors_of(rows), places.astype(np.int32), background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +126,10 @@ class RouteTable:
     labelled: LabelledQueries | None = None
     two_stage: TwoStage | None = None
     _head: _Head | None = None
-    _calibrating: _Calibrating = field(init=False)
+    _calibrating: Calibrating = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_calibrating", _Calibrating(len(self.index)))
+        object.__setattr__(self, "_calibrating", Calibrating(len(self.index)))
 
     @classmethod
     def from_stored(cls, stored: StoredTable, encode: Encode) -> RouteTable:

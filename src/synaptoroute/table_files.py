@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from synaptoroute import cache_files
 from synaptoroute.cache_files import Content, Generation
+from synaptoroute.calibrating import Encode
 from synaptoroute.catalog import CatalogBuilder, RouteCatalog
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import MissingExtraError, StorageCorruptError, StorageError
@@ -25,7 +26,7 @@ from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
 from synaptoroute.models import Route
 from synaptoroute.profile import usable_cores
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity, StoredStream, StoredTable, StoreState
-from synaptoroute.table import SEGMENTED_FROM, Encode, RouteTable
+from synaptoroute.table import SEGMENTED_FROM, RouteTable
 
 #: Changes whenever the same table would be written as other files.
 LAYOUT = 1
