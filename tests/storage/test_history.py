@@ -20,10 +20,11 @@ from synaptoroute.errors import (
     StorageError,
 )
 from synaptoroute.models import Route
-from synaptoroute.storage import SQLiteStorage, history_tables, opening, sqlite
+from synaptoroute.storage import SQLiteStorage, history_tables, opening, reencoding, sqlite
 from synaptoroute.storage.base import Change, DropRoute, EncoderIdentity, LabelledQueries, PutRoute
 from synaptoroute.storage.history import HistoryEntry, undone
 from synaptoroute.storage.migrations import MIGRATIONS
+from synaptoroute.storage.verifying import verify
 from tests.storage.test_sqlite import ENCODER, put, vectors
 
 OTHER = EncoderIdentity(name="other", dim=6, fingerprint="other-1")
@@ -279,6 +280,13 @@ def others(count: int, seed: int = 0) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
+def execute(path: Path, statement: str) -> None:
+    plain = sqlite3.connect(path)
+    plain.execute(statement)
+    plain.commit()
+    plain.close()
+
+
 def reencode(store: SQLiteStorage, *, limit: int = 1_000) -> list[str]:
     encoded: list[str] = []
     after = 0
@@ -318,6 +326,69 @@ def test_vectors_of_another_encoder_wait_beside_those_in_use_until_the_swap(path
     assert plain.execute("SELECT count(*) FROM reencoded").fetchone() == (0,)
     assert plain.execute("SELECT name FROM encoders").fetchall() == [("other",)]
     plain.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "where"),
+    [
+        ("UPDATE utterances SET text = 'X' WHERE text = 'x'", "route 'a'"),
+        ("UPDATE utterances SET route_id = 2 WHERE text = 'x'", "route 'a'"),
+        ("UPDATE labelled_queries SET text = 'Q'", "labelled queries"),
+        ("UPDATE labelled_queries SET label = 'b'", "labelled queries"),
+    ],
+)
+def test_texts_and_labels_are_protected_after_a_swap_too(path: Path, damage: str, where: str) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x", "y"), put("b", "z")], encoder=ENCODER, expected_revision=0)
+    store.save_labelled(LabelledQueries(texts=("q",), labels=("a",), vectors=vectors(1)), encoder=ENCODER)
+    reencode(store)
+    store.swap_encoder(OTHER, expected_revision=1)
+    assert verify(path).sound
+    execute(path, damage)
+    with pytest.raises(StorageCorruptError, match="damaged"):
+        store.load(OTHER)
+    store.close()
+    assert where in {finding.where for finding in verify(path).findings}
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE utterances SET text = 'X' WHERE text = 'x'", "UPDATE labelled_queries SET label = 'b'"]
+)
+def test_a_swap_does_not_give_damaged_texts_sound_checksums(path: Path, damage: str) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x", "y")], encoder=ENCODER, expected_revision=0)
+    store.save_labelled(LabelledQueries(texts=("q",), labels=("a",), vectors=vectors(1)), encoder=ENCODER)
+    execute(path, damage)
+    reencode(store)
+    with pytest.raises(StorageCorruptError, match=r"damaged.*repair"):
+        store.swap_encoder(OTHER, expected_revision=1)
+    assert store.encoder() == ENCODER
+    store.close()
+    assert not verify(path).sound
+
+
+def test_a_vector_set_aside_that_is_damaged_at_the_last_moment_is_not_put_in_place(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.commit([put("a", "x", "y")], encoder=ENCODER, expected_revision=0)
+    reencode(store)
+    execute(path, "UPDATE reencoded SET vector = zeroblob(24) WHERE text = 'x'")
+    with pytest.raises(RevisionConflictError, match="look again"):
+        store.swap_encoder(OTHER, expected_revision=1)
+    assert store.load(ENCODER).revision == 1
+    assert reencode(store) == ["x"]
+    assert store.swap_encoder(OTHER, expected_revision=1) == 2
+    store.close()
+
+
+def test_a_swap_of_more_than_one_part_leaves_nothing_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reencoding, "_ROWS", 2)
+    store = SQLiteStorage(path)
+    store.commit([put(f"r{n}", "x", f"only {n}") for n in range(3)], encoder=ENCODER, expected_revision=0)
+    reencode(store)
+    store.swap_encoder(OTHER, expected_revision=1)
+    assert store.load(OTHER).vectors.shape == (6, 6)
+    store.close()
+    assert verify(path).sound
 
 
 def test_a_swap_while_a_text_has_no_new_vector_is_refused() -> None:
