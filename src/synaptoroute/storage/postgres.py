@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from synaptoroute.errors import (
-    EncoderMismatchError,
     StorageCorruptError,
     StorageForeignError,
 )
@@ -33,6 +32,7 @@ from synaptoroute.storage.base import (
 )
 from synaptoroute.storage.history import Snapshot, StoredHistory, unpacked
 from synaptoroute.storage.postgres_migrations import MIGRATIONS
+from synaptoroute.storage.postgres_state import leads_from, refuse_other_encoders
 
 if TYPE_CHECKING:
     from synaptoroute.postgres.database import Database, PatientConnection
@@ -170,9 +170,11 @@ class PostgresStorage:
     @contextmanager
     def read(self, encoder: EncoderIdentity, *, rows: int = 10_000) -> Iterator[StoredStream]:
         """See ``BaseStorage.read``. Holds a connection and a snapshot of the database until it ends."""
+        from synaptoroute.storage.postgres_rows import labelled_of
+
         with self._snapshot("read") as connection:
-            self._refuse_other_encoders(connection, encoder)
-            state, labelled = self._state(connection), self._labelled(connection, encoder.dim)
+            refuse_other_encoders(connection, self._shown, encoder)
+            state, labelled = self._state(connection), labelled_of(connection, encoder.dim, self._shown)
             yield StoredStream(state=state, batches=self._batches(connection, encoder.dim, rows), labelled=labelled)
 
     @contextmanager
@@ -207,12 +209,12 @@ class PostgresStorage:
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
         from synaptoroute.postgres.vectors import from_wire
-        from synaptoroute.storage.postgres_rows import COLUMNS, IN_ORDER, routes_of
+        from synaptoroute.storage.postgres_rows import COLUMNS, IN_ORDER, labelled_of, routes_of
 
         with self._snapshot("read") as connection:
-            self._refuse_other_encoders(connection, encoder)
+            refuse_other_encoders(connection, self._shown, encoder)
             now = self._state(connection)
-            if not self._leads_from(connection, state, now):
+            if not leads_from(connection, state, now, most=HISTORY):
                 return None
             dropped = connection.execute("SELECT DISTINCT name FROM dropped WHERE revision > %s", (state.revision,))
             drops = [DropRoute(name=name) for (name,) in dropped]
@@ -225,42 +227,8 @@ class PostgresStorage:
                 PutRoute(route=route, added=route.utterances, vectors=from_wire(wires, encoder.dim))
                 for route, wires in routes_of(changed, encoder.dim, self._shown)
             ]
-            labelled = self._labelled(connection, encoder.dim)
+            labelled = labelled_of(connection, encoder.dim, self._shown)
         return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled)
-
-    def _leads_from(self, connection: PatientConnection, state: StoreState, now: StoreState) -> bool:
-        """Whether that state is an earlier one of this store, with a history that is known and short enough."""
-        if state.store_id != now.store_id or not now.revision - HISTORY <= state.revision <= now.revision:
-            return False
-        lineage = (
-            "SELECT 1 FROM lineages AS its WHERE token = %(token)s AND since <= %(revision)s + 1 AND NOT EXISTS "
-            "(SELECT 1 FROM lineages WHERE since > its.since AND since <= %(revision)s)"
-        )
-        known = connection.execute(lineage, {"token": state.lineage, "revision": state.revision}).fetchone()
-        if known is None:
-            return False
-        changed = (
-            "SELECT count(*) FROM (SELECT 1 FROM routes WHERE revision > %(since)s "
-            "UNION ALL SELECT 1 FROM dropped WHERE revision > %(since)s LIMIT %(most)s) AS changed"
-        )
-        row = connection.execute(changed, {"since": state.revision, "most": HISTORY + 1}).fetchone()
-        return row is not None and int(row[0]) <= HISTORY
-
-    def _labelled(self, connection: PatientConnection, dim: int) -> LabelledQueries | None:
-        from synaptoroute.postgres.vectors import from_wire
-        from synaptoroute.storage.postgres_rows import given, sound
-
-        query = "SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id"
-        rows = connection.cursor(binary=True).execute(query).fetchall()
-        if not rows:
-            return None
-        chosen = connection.execute("SELECT min_confidence FROM operating_point").fetchone()
-        return LabelledQueries(
-            texts=tuple(given(row[0]) for row in rows),
-            labels=tuple(row[1] for row in rows),
-            vectors=from_wire([sound(wire, crc32, dim, self._shown) for *_, wire, crc32 in rows], dim),
-            min_confidence=chosen[0] if chosen else None,
-        )
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
@@ -293,20 +261,6 @@ class PostgresStorage:
             row = connection.execute(query).fetchone()
         return None if row is None else EncoderIdentity(name=row[0], dim=row[1], fingerprint=row[2])
 
-    def _refuse_other_encoders(self, connection: PatientConnection, encoder: EncoderIdentity) -> None:
-        """No commit mixes encoders, so one row of each table tells whose vectors it holds."""
-        query = (
-            "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1) "
-            "OR id IN (SELECT encoder_id FROM labelled_queries LIMIT 1)"
-        )
-        for name, fingerprint in connection.execute(query).fetchall():
-            if fingerprint != encoder.fingerprint:
-                raise EncoderMismatchError(
-                    f"{self._shown} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
-                    f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
-                    "written with, or export its routes and import them into another schema"
-                )
-
     # ------------------------------------------------------------------------------------------------- writing
     def commit(
         self,
@@ -335,7 +289,7 @@ class PostgresStorage:
             actor=actor,
             cause=cause,
             history=HISTORY,
-            refuse=lambda connection: self._refuse_other_encoders(connection, encoder),
+            refuse=lambda connection: refuse_other_encoders(connection, self._shown, encoder),
         )
 
         def write(connection: PatientConnection) -> int:

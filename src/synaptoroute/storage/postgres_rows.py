@@ -8,12 +8,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synaptoroute.errors import InvalidInputError, StorageCorruptError
 from synaptoroute.models import Route
 from synaptoroute.postgres.vectors import dim_of, from_wire
-from synaptoroute.storage.base import Vectors
+from synaptoroute.storage.base import LabelledQueries, Vectors
+
+if TYPE_CHECKING:
+    from synaptoroute.postgres.database import PatientConnection
 
 #: In the order that ``routes_of`` reads them.
 COLUMNS = "routes.id, name, threshold, description, metadata, text, vector, crc32"
@@ -68,6 +71,21 @@ def in_batches(
             batch, wires = [], []
     if batch:
         yield tuple(batch), from_wire(wires, dim)
+
+
+def labelled_of(connection: PatientConnection, dim: int, where: str) -> LabelledQueries | None:
+    """The labelled queries that are stored; None if none are. Raises StorageCorruptError."""
+    query = "SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id"
+    rows = connection.cursor(binary=True).execute(query).fetchall()
+    if not rows:
+        return None
+    chosen = connection.execute("SELECT min_confidence FROM operating_point").fetchone()
+    return LabelledQueries(
+        texts=tuple(given(row[0]) for row in rows),
+        labels=tuple(row[1] for row in rows),
+        vectors=from_wire([sound(wire, crc32, dim, where) for *_, wire, crc32 in rows], dim),
+        min_confidence=chosen[0] if chosen else None,
+    )
 
 
 def sound(wire: bytes | None, crc32: int, dim: int, where: str) -> bytes:

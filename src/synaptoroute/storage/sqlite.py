@@ -1,4 +1,8 @@
-"""Routes in one SQLite file."""
+"""Routes in one SQLite file: its connection, its transactions, and how routes are written.
+
+The other statements, which run inside these transactions, are in ``route_tables`` (reading routes), ``state_tables``,
+``labelled_tables``, ``history_tables`` and ``reencoding``.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
-
-from synaptoroute.errors import (
-    EncoderMismatchError,
-    InvalidInputError,
-    RevisionConflictError,
-    StorageCorruptError,
-    StorageError,
-)
+from synaptoroute.errors import RevisionConflictError, StorageError
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
-from synaptoroute.storage import history_tables, reencoding
+from synaptoroute.storage import history_tables, labelled_tables, reencoding, route_tables, state_tables
 from synaptoroute.storage.base import (
     NO_NOTES,
     Change,
@@ -38,7 +32,7 @@ from synaptoroute.storage.base import (
     Vectors,
     require_revision,
 )
-from synaptoroute.storage.checksums import Field, checksum, is_sound
+from synaptoroute.storage.checksums import checksum
 from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
 from synaptoroute.storage.history_tables import Recorder
 from synaptoroute.storage.opening import (
@@ -48,6 +42,7 @@ from synaptoroute.storage.opening import (
     transaction,
     translated,
 )
+from synaptoroute.storage.route_tables import vectors_of
 from synaptoroute.storage.writer_lock import WriterLock
 
 #: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB. So many
@@ -154,15 +149,15 @@ class SQLiteStorage:
     def load(self, encoder: EncoderIdentity) -> StoredTable:
         """See ``BaseStorage.load``. Checks the length and checksum of every vector."""
         with self._connected("read") as connection, transaction(connection, "DEFERRED"):
-            self._refuse_other_encoders(connection, encoder)
-            revision = self._state(connection).revision
+            state_tables.refuse_other_encoders(connection, self._path, encoder)
+            revision = state_tables.read(connection, self._path).revision
             routes: list[Route] = []
             content = bytearray()
-            for route, its_vectors in self._stored(connection, encoder.dim):
+            for route, its_vectors in route_tables.read(connection, self._path, encoder.dim):
                 routes.append(route)
                 content += its_vectors
-            labelled = self._labelled(connection, encoder.dim)
-        vectors = _rows(content, encoder.dim)
+            labelled = labelled_tables.read(connection, self._path, encoder.dim)
+        vectors = vectors_of(content, encoder.dim)
         return StoredTable(revision=revision, routes=tuple(routes), vectors=vectors, labelled=labelled)
 
     @contextmanager
@@ -178,171 +173,43 @@ class SQLiteStorage:
             closing(connect_to_read(self._path)) as connection,
             transaction(connection, "DEFERRED"),
         ):
-            self._refuse_other_encoders(connection, encoder)
-            state, labelled = self._state(connection), self._labelled(connection, encoder.dim)
-            yield StoredStream(state=state, batches=self._batches(connection, encoder.dim, rows), labelled=labelled)
-
-    def _batches(
-        self, connection: sqlite3.Connection, dim: int, rows: int
-    ) -> Iterator[tuple[tuple[Route, ...], Vectors]]:
-        routes: list[Route] = []
-        content = bytearray()
-        for route, vectors in self._stored(connection, dim):
-            routes.append(route)
-            content += vectors
-            if len(content) >= 4 * dim * rows:
-                yield tuple(routes), _rows(content, dim)
-                routes, content = [], bytearray()
-        if routes:
-            yield tuple(routes), _rows(content, dim)
+            state_tables.refuse_other_encoders(connection, self._path, encoder)
+            state = state_tables.read(connection, self._path)
+            labelled = labelled_tables.read(connection, self._path, encoder.dim)
+            batches = route_tables.batches(connection, self._path, encoder.dim, rows)
+            yield StoredStream(state=state, batches=batches, labelled=labelled)
 
     def state(self) -> StoreState:
         """See ``BaseStorage.state``."""
         with self._connected("read") as connection:
-            return self._state(connection)
-
-    def _state(self, connection: sqlite3.Connection) -> StoreState:
-        query = "SELECT store_id, token, revision, routes, crc32 FROM state, lineages ORDER BY since DESC LIMIT 1"
-        row = connection.execute(query).fetchone()
-        if row is None or not is_sound(row[4], row[0], row[2], row[3]):
-            raise StorageCorruptError(f"{self._path} has lost its revision; restore a backup")
-        return StoreState(store_id=row[0], lineage=row[1], revision=row[2])
-
-    def _route_count(self, connection: sqlite3.Connection) -> int | None:
-        """How many routes there should be; None if an older version wrote the store last."""
-        count = connection.execute("SELECT routes FROM state").fetchone()[0]
-        return None if count is None else int(count)
+            return state_tables.read(connection, self._path)
 
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
         with self._connected("read") as connection, transaction(connection, "DEFERRED"):
-            self._refuse_other_encoders(connection, encoder)
-            now = self._state(connection)
-            if not self._leads_from(connection, state, now):
+            state_tables.refuse_other_encoders(connection, self._path, encoder)
+            now = state_tables.read(connection, self._path)
+            if not state_tables.leads_from(connection, state, now, most=HISTORY):
                 return None
             dropped = connection.execute("SELECT name FROM dropped WHERE revision > ?", (state.revision,))
             drops = [DropRoute(name=name) for (name,) in dropped]
             puts = [
-                PutRoute(route=route, added=route.utterances, vectors=_rows(vectors, encoder.dim))
-                for route, vectors in self._stored(connection, encoder.dim, since=state.revision)
+                PutRoute(route=route, added=route.utterances, vectors=vectors_of(content, encoder.dim))
+                for route, content in route_tables.read(connection, self._path, encoder.dim, since=state.revision)
             ]
-            labelled, count = self._labelled(connection, encoder.dim), self._route_count(connection)
+            labelled = labelled_tables.read(connection, self._path, encoder.dim)
+            count = state_tables.route_count(connection)
         return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, routes=count)
-
-    def _leads_from(self, connection: sqlite3.Connection, state: StoreState, now: StoreState) -> bool:
-        """Whether that state is an earlier one of this store, with a history that is known and short enough."""
-        if state.store_id != now.store_id or not now.revision - HISTORY <= state.revision <= now.revision:
-            return False
-        lineage = (
-            "SELECT 1 FROM lineages AS its WHERE token = ?1 AND since <= ?2 + 1 "
-            "AND NOT EXISTS (SELECT 1 FROM lineages WHERE since > its.since AND since <= ?2)"
-        )
-        changed = (
-            "SELECT count(*) FROM (SELECT 1 FROM routes WHERE revision > ?1 "
-            "UNION ALL SELECT 1 FROM dropped WHERE revision > ?1 LIMIT ?2)"
-        )
-        if connection.execute(lineage, (state.lineage, state.revision)).fetchone() is None:
-            return False
-        return int(connection.execute(changed, (state.revision, HISTORY + 1)).fetchone()[0]) <= HISTORY
-
-    def _stored(
-        self, connection: sqlite3.Connection, dim: int, since: int | None = None
-    ) -> Iterator[tuple[Route, bytes]]:
-        """Routes, in the order they were added, with the vectors of their utterances; only those changed since."""
-        query = (
-            "SELECT routes.id, name, threshold, description, metadata, routes.revision, routes.crc32, "
-            "text, vector, utterances.crc32 FROM routes "
-            "LEFT JOIN utterances ON route_id = routes.id {} ORDER BY routes.id, utterances.id"
-        )
-        if since is None:
-            rows = connection.execute(query.format(""))
-        else:
-            changed = "WHERE routes.id IN (SELECT id FROM routes WHERE revision > ?)"
-            rows = connection.execute(query.format(changed), (since,))
-        count = 0
-        for (route_id, *fields, revision, crc32), group in groupby(rows, itemgetter(*range(7))):
-            utterances = [row[7:] for row in group]
-            self._require_sound(crc32, route_id, *fields, revision, len(utterances))
-            vectors = b"".join(self._sound(vector, crc32, dim, route_id, text) for text, vector, crc32 in utterances)
-            yield self._route([text for text, _, _ in utterances], *fields), vectors
-            count += 1
-        if since is None and count != (self._route_count(connection) or count):
-            raise StorageCorruptError(f"{self._path} has lost routes; restore a backup")
-
-    def _sound(self, vector: bytes | None, crc32: int, dim: int, *fields: Field) -> bytes:
-        if vector is None or len(vector) != 4 * dim:
-            raise StorageCorruptError(f"{self._path}: a stored vector is damaged; restore a backup")
-        self._require_sound(crc32, *fields, vector=vector)
-        return vector
-
-    def _require_sound(self, crc32: int | None, *fields: Field, vector: bytes = b"") -> None:
-        if not is_sound(crc32, *fields, vector=vector):
-            what = "vector" if vector else "value"
-            raise StorageCorruptError(f"{self._path}: a stored {what} is damaged; restore a backup")
-
-    def _labelled(self, connection: sqlite3.Connection, dim: int) -> LabelledQueries | None:
-        rows = connection.execute("SELECT text, label, vector, crc32 FROM labelled_queries ORDER BY id").fetchall()
-        if not rows:
-            return None
-        chosen = connection.execute("SELECT min_confidence, crc32 FROM operating_point").fetchone()
-        if chosen:
-            self._require_sound(chosen[1], chosen[0], len(rows))
-        return LabelledQueries(
-            texts=tuple(row[0] for row in rows),
-            labels=tuple(row[1] for row in rows),
-            vectors=_rows(b"".join(self._sound(vector, crc32, dim, *said) for *said, vector, crc32 in rows), dim),
-            min_confidence=chosen[0] if chosen else None,
-        )
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
-        texts: dict[int, list[str]] = {}
         with self._connected("read") as connection, transaction(connection, "DEFERRED"):
-            for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
-                texts.setdefault(route_id, []).append(text)
-            query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
-            return tuple(self._route(texts.get(row[0], []), *row[1:]) for row in connection.execute(query))
+            return route_tables.without_vectors(connection, self._path)
 
     def encoder(self) -> EncoderIdentity | None:
         """Whose vectors are stored; None if none are."""
-        query = "SELECT name, dim, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1)"
         with self._connected("read") as connection:
-            row = connection.execute(query).fetchone()
-        return None if row is None else EncoderIdentity(name=row[0], dim=row[1], fingerprint=row[2])
-
-    def _route(
-        self,
-        utterances: list[str],
-        name: str,
-        threshold: float | None,
-        description: str | None,
-        metadata: str,
-    ) -> Route:
-        try:
-            return Route(
-                name=name,
-                utterances=utterances,
-                threshold=threshold,
-                description=description,
-                metadata=json.loads(metadata),
-            )
-        except (ValueError, InvalidInputError) as exc:
-            raise StorageCorruptError(f"{self._path}: route {name!r} is damaged ({exc}); restore a backup") from exc
-
-    def _refuse_other_encoders(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> None:
-        """No commit mixes encoders, so one row of each table tells whose vectors it holds."""
-        query = (
-            "SELECT name, fingerprint FROM encoders WHERE id IN (SELECT encoder_id FROM utterances LIMIT 1) "
-            "OR id IN (SELECT encoder_id FROM labelled_queries LIMIT 1)"
-        )
-        for name, fingerprint in connection.execute(query):
-            if fingerprint != encoder.fingerprint:
-                raise EncoderMismatchError(
-                    f"{self._path} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
-                    f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
-                    "written with; or encode all it holds anew, with 'synaptoroute routes migrate-encoder' while no "
-                    "router uses it, or with router.migrate_encoder(...) while one does"
-                )
+            return state_tables.encoder(connection)
 
     # ------------------------------------------------------------------------------------------------ writing
     def commit(
@@ -359,7 +226,7 @@ class SQLiteStorage:
         """See ``BaseStorage.commit``. Returns after the write-ahead log is on disk."""
         with self._writing() as connection:
             revision = self._next_revision(connection, expected_revision)
-            self._refuse_other_encoders(connection, encoder)
+            state_tables.refuse_other_encoders(connection, self._path, encoder)
             self._require_expected(connection, expected or {})
             encoder_id = self._encoder_id(connection, encoder)
             recorder, more = Recorder(revision, actor, cause), 0
@@ -375,7 +242,7 @@ class SQLiteStorage:
         return revision
 
     def _next_revision(self, connection: sqlite3.Connection, expected_revision: int) -> int:
-        revision = self._state(connection).revision
+        revision = state_tables.read(connection, self._path).revision
         if revision != expected_revision:
             raise RevisionConflictError(
                 f"{self._path} is at revision {revision}, the change was based on {expected_revision}: "
@@ -385,20 +252,20 @@ class SQLiteStorage:
 
     def _become(self, connection: sqlite3.Connection, revision: int, recorder: Recorder, more: int = 0) -> None:
         """What every change ends with, with so many routes more; ``_has_lineage`` may be set once it is committed."""
-        count = self._route_count(connection)
+        count = state_tables.route_count(connection)
         if count is None:
             count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
         else:
             count += more
-        crc32 = checksum(self._state(connection).store_id, revision, count)
+        crc32 = checksum(state_tables.read(connection, self._path).store_id, revision, count)
         connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision, count, crc32))
         recorder.write(connection, revisions=HISTORY)
         if not self._has_lineage:
-            self._begin_lineage(connection, revision)
+            state_tables.begin_lineage(connection, revision, most=HISTORY)
 
     def _require_expected(self, connection: sqlite3.Connection, expected: Mapping[str, int]) -> None:
         for name, revision in expected.items():
-            require_revision(name, seen=_route_revision(connection, name), expected=revision)
+            require_revision(name, seen=route_tables.revision_of(connection, name), expected=revision)
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
         row = (encoder.fingerprint, encoder.name, encoder.dim)
@@ -455,40 +322,20 @@ class SQLiteStorage:
         query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
         row = connection.execute(query, (name,)).fetchone()
         if row is not None:
-            before = self._route(history_tables.utterances_of(connection, row[0]), name, *row[1:])
+            before = route_tables.route(self._path, history_tables.utterances_of(connection, row[0]), name, *row[1:])
             recorder.add("delete", name, undo_of_delete(before))
         gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
         connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
         connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
         return gone
 
-    def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
-        # A restored store may have begun one for the revision that is only made now.
-        insert = "INSERT OR REPLACE INTO lineages (since, token) VALUES (?, lower(hex(randomblob(16))))"
-        connection.execute(insert, (revision,))
-        forgotten = "DELETE FROM lineages WHERE since < (SELECT max(since) FROM lineages WHERE since <= ?)"
-        connection.execute(forgotten, (revision - HISTORY,))
-
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
         with self._writing() as connection:
-            connection.execute("DELETE FROM labelled_queries")
-            connection.execute("DELETE FROM operating_point")
-            if labelled is None:
-                return
-            encoder_id = self._encoder_id(connection, encoder)
-            insert = "INSERT INTO labelled_queries (text, label, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
-            blobs = (_blob(vector) for vector in labelled.vectors)
-            rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
-            connection.executemany(
-                insert,
-                ((text, label, encoder_id, blob, checksum(text, label, vector=blob)) for text, label, blob in rows),
-            )
-            point = None if labelled.min_confidence is None else float(labelled.min_confidence)
-            connection.execute(
-                "INSERT INTO operating_point (only, min_confidence, crc32) VALUES (1, ?, ?)",
-                (point, checksum(point, len(labelled.texts))),
-            )
+            labelled_tables.delete(connection)
+            if labelled is not None:
+                blobs = map(_blob, labelled.vectors)
+                labelled_tables.save(connection, self._encoder_id(connection, encoder), labelled, blobs)
 
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
         """See ``NotingStorage.save_notes``."""
@@ -516,7 +363,7 @@ class SQLiteStorage:
     def route_revision(self, name: str) -> int:
         """See ``BaseStorage.route_revision``."""
         with self._connected("read") as connection:
-            return _route_revision(connection, name)
+            return route_tables.revision_of(connection, name)
 
     def history(self, *, since: int = 0, route: str | None = None, limit: int | None = None) -> StoredHistory:
         """See ``BaseStorage.history``."""
@@ -593,11 +440,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _route_revision(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute("SELECT revision FROM routes WHERE name = ?", (name,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def _keep(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> None:
     gone = ((name,) for name, value in notes.items() if value is None)
     connection.executemany("DELETE FROM notes WHERE name = ?", gone)
@@ -607,7 +449,3 @@ def _keep(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> 
 
 def _blob(vector: Vectors) -> bytes:
     return vector.astype("<f4").tobytes()
-
-
-def _rows(content: bytes | bytearray, dim: int) -> Vectors:
-    return np.frombuffer(content, "<f4").reshape(-1, dim).astype(np.float32, copy=False)
