@@ -54,9 +54,9 @@ class KillReport:
 class Writers:
     """Gives orders to a ``tests.faults.writer``."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, lossy: bool) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.writer", kind],
+            [sys.executable, "-m", "tests.faults.writer", kind, *(["lossy"] if lossy else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -100,13 +100,21 @@ class Writers:
         self._process.communicate(timeout=60)
 
 
-def kill_again_and_again(store: Path, cycles: int, kind: str, seed: int = 0) -> KillReport:
-    """So many times: start a writer, kill it, open the store and hold it against what was acknowledged."""
+def kill_again_and_again(store: Path, cycles: int, kind: str, seed: int = 0, *, lossy: bool = False) -> KillReport:
+    """So many times: start a writer, kill it, open the store and hold it against what was acknowledged.
+
+    Args:
+        store: Where it is made.
+        cycles: How many times.
+        kind: Whose ways its table takes; see ``take_the_ways_of``.
+        seed: Of the changes and the moments.
+        lossy: Have the writers acknowledge what they have not committed, so that this must report losses.
+    """
     chance = random.Random(seed)  # noqa: S311 - no secrets
     report = KillReport()
     routes: Routes = {}
     revision = 0
-    with pytest.MonkeyPatch.context() as patch, Writers(kind) as writers:
+    with pytest.MonkeyPatch.context() as patch, Writers(kind, lossy=lossy) as writers:
         take_the_ways_of(kind, patch)
         for cycle in range(cycles):
             said = writers.killed(

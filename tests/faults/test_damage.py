@@ -10,7 +10,7 @@ from tests.faults.damaging import damage_again_and_again
 
 
 @pytest.mark.parametrize("kind", ["small", "large"])
-@pytest.mark.parametrize("mutations", [30, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mutations", [10, pytest.param(500, marks=pytest.mark.slow)])
 def test_damaged_files_end_in_an_error_or_in_right_answers(tmp_path: Path, kind: str, mutations: int) -> None:
     report = damage_again_and_again(tmp_path, mutations, kind, seed=mutations)
     print(report)  # noqa: T201

@@ -42,14 +42,10 @@ def run(library: Path, module: str, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        "commit",
-        "saving",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("opening", "making", "keeping", "compacting")),
-    ],
-)
+SLOW = ("saving", "opening", "making", "keeping", "compacting")
+
+
+@pytest.mark.parametrize("scenario", ["commit", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_whichever_system_call_fails(tmp_path: Path, library: Path, scenario: str) -> None:
     report = json.loads(run(library, "tests.faults.failing", tmp_path, scenario))
     print(report)  # noqa: T201

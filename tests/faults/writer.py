@@ -2,11 +2,12 @@
 
 ::
 
-    python -m tests.faults.writer < orders > lines
+    python -m tests.faults.writer small|large [lossy] < orders > lines
 
-An order is JSON: the store, a seed, and the kind of table. The lines are JSON too. First ``{"pid": ...}``; before each
-change what the routes will be like, after it the revision; at last ``{"end": ...}``. Forked from a process that has
-everything imported, a writer changes the store some milliseconds after it was ordered.
+An order is JSON: the store, a seed, and how many changes. With "lossy" the store is a ``LateStorage``. The lines are
+JSON too. First ``{"pid": ...}``; before each change what the routes will be like, after it the revision; at last
+``{"end": ...}``. Forked from a process that has everything imported, a writer changes the store some milliseconds after
+it was ordered.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 import pytest
 
 from synaptoroute import AdaptiveRouter, Route
+from tests.faults import tables
+from tests.faults.lossy import LateStorage
 from tests.faults.tables import NAMES, opened, take_the_ways_of
 
 Change = Callable[[AdaptiveRouter], int]
@@ -92,6 +95,8 @@ def write(order: dict[str, Any]) -> None:
 def main() -> None:
     with pytest.MonkeyPatch.context() as patch:
         take_the_ways_of(sys.argv[1], patch)
+        if sys.argv[2:] == ["lossy"]:
+            patch.setattr(tables, "SQLiteStorage", LateStorage)
         for line in sys.stdin:
             child = os.fork()
             if child == 0:

@@ -268,7 +268,7 @@ while True:
 
 
 def test_what_was_acknowledged_survives_kill_9_of_the_writer(postgres: PostgresServer, schema: str) -> None:
-    for _ in range(3):
+    for _ in range(2):
         command = [sys.executable, "-c", WRITER, postgres.dsn(), schema]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
@@ -312,8 +312,8 @@ def test_writes_beside_a_cutter_are_each_stored_exactly_once(
     cutter.start()
     acknowledged: list[str] = []
     unsure = 0
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and (cuts[0] <= 20 or len(acknowledged) <= 20):
         name = f"r{len(acknowledged) + unsure}"
         try:
             revision = store.state().revision
@@ -326,7 +326,7 @@ def test_writes_beside_a_cutter_are_each_stored_exactly_once(
     stored = names(store)
     assert set(acknowledged) <= set(stored)
     assert len(stored) == len(set(stored)) == store.state().revision
-    assert len(acknowledged) > 5
+    assert len(acknowledged) > 20
     assert cuts[0] > 20
     store.close()
 

@@ -580,6 +580,7 @@ while True:
 """
 
 
+@pytest.mark.slow  # tests/faults/test_killing.py kills more of them, in less time
 def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     for _ in range(5):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)

@@ -285,13 +285,13 @@ def test_a_file_named_in_two_ways_has_one_lock(path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("said", [b"", b"garbage", b"\xff\xfe", b"12 elsewhere", b"9" * 400])
-def test_whatever_the_lock_file_says_the_error_is_clear(path: Path, said: bytes) -> None:
+def test_whatever_the_lock_file_says_the_error_is_clear(path: Path) -> None:
     with other(path) as writer:
         assert writer.puts("a") == "1"
-        path.with_name("routes.db-lock").write_bytes(said)
-        with pytest.raises(StorageInUseError, match="only one process at a time"):
-            WriterLock(path).acquire()
+        for said in (b"", b"garbage", b"\xff\xfe", b"12 elsewhere", b"9" * 400):
+            path.with_name("routes.db-lock").write_bytes(said)
+            with pytest.raises(StorageInUseError, match="only one process at a time"):
+                WriterLock(path).acquire()
 
 
 def test_the_wal_reset_bug_is_warned_of_once(

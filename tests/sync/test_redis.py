@@ -302,7 +302,7 @@ def test_recovers_by_itself_from_a_bad_line(fleet: Fleet, proxy: TcpProxy, fault
     assert {"a", "b", "c"} == {route.name for route in one.router.routes}
 
 
-@pytest.mark.parametrize("lives", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("lives", [2, pytest.param(25, marks=pytest.mark.slow)])
 def test_what_a_killed_replica_acknowledged_reaches_the_others(fleet: Fleet, proxy: TcpProxy, lives: int) -> None:
     """Killed anywhere: before its change is durable, before it is published, before it has seen that it was."""
     other = fleet.replica("other")
