@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -16,14 +15,13 @@ import numpy as np
 
 from synaptoroute.errors import (
     EncoderMismatchError,
-    InvalidInputError,
     RevisionConflictError,
     StorageCorruptError,
     StorageError,
 )
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
-from synaptoroute.storage import history_tables, reencoding
+from synaptoroute.storage import history_tables, reencoding, sqlite_rows
 from synaptoroute.storage.base import (
     NO_NOTES,
     Change,
@@ -39,7 +37,7 @@ from synaptoroute.storage.base import (
     require_revision,
 )
 from synaptoroute.storage.checksums import Field, checksum, is_sound
-from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
+from synaptoroute.storage.history import Snapshot, StoredHistory, unpacked
 from synaptoroute.storage.history_tables import Recorder
 from synaptoroute.storage.opening import (
     CHECKPOINT_PAGES,
@@ -264,7 +262,7 @@ class SQLiteStorage:
             utterances = [row[7:] for row in group]
             self._require_sound(crc32, route_id, *fields, revision, len(utterances))
             vectors = b"".join(self._sound(vector, crc32, dim, route_id, text) for text, vector, crc32 in utterances)
-            yield self._route([text for text, _, _ in utterances], *fields), vectors
+            yield sqlite_rows.route_of(self._path, [text for text, _, _ in utterances], *fields), vectors
             count += 1
         if since is None and count != (self._route_count(connection) or count):
             raise StorageCorruptError(f"{self._path} has lost routes; restore a backup")
@@ -301,7 +299,9 @@ class SQLiteStorage:
             for route_id, text in connection.execute("SELECT route_id, text FROM utterances ORDER BY route_id, id"):
                 texts.setdefault(route_id, []).append(text)
             query = "SELECT id, name, threshold, description, metadata FROM routes ORDER BY id"
-            return tuple(self._route(texts.get(row[0], []), *row[1:]) for row in connection.execute(query))
+            return tuple(
+                sqlite_rows.route_of(self._path, texts.get(row[0], []), *row[1:]) for row in connection.execute(query)
+            )
 
     def encoder(self) -> EncoderIdentity | None:
         """Whose vectors are stored; None if none are."""
@@ -309,25 +309,6 @@ class SQLiteStorage:
         with self._connected("read") as connection:
             row = connection.execute(query).fetchone()
         return None if row is None else EncoderIdentity(name=row[0], dim=row[1], fingerprint=row[2])
-
-    def _route(
-        self,
-        utterances: list[str],
-        name: str,
-        threshold: float | None,
-        description: str | None,
-        metadata: str,
-    ) -> Route:
-        try:
-            return Route(
-                name=name,
-                utterances=utterances,
-                threshold=threshold,
-                description=description,
-                metadata=json.loads(metadata),
-            )
-        except (ValueError, InvalidInputError) as exc:
-            raise StorageCorruptError(f"{self._path}: route {name!r} is damaged ({exc}); restore a backup") from exc
 
     def _refuse_other_encoders(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> None:
         """No commit mixes encoders, so one row of each table tells whose vectors it holds."""
@@ -362,14 +343,17 @@ class SQLiteStorage:
             self._refuse_other_encoders(connection, encoder)
             self._require_expected(connection, expected or {})
             encoder_id = self._encoder_id(connection, encoder)
-            recorder, more = Recorder(revision, actor, cause), 0
-            for change in changes:
-                match change:
-                    case PutRoute():
-                        more += self._put(connection, change, encoder_id, revision, recorder)
-                    case DropRoute():
-                        more -= self._drop(connection, change.name, revision, recorder)
-            _keep(connection, notes)
+            recorder = Recorder(revision, actor, cause)
+            more = sqlite_rows.write(
+                connection,
+                self._path,
+                changes,
+                encoder_id=encoder_id,
+                revision=revision,
+                history=HISTORY,
+                recorder=recorder,
+            )
+            sqlite_rows.keep_notes(connection, notes)
             self._become(connection, revision, recorder, more)
         self._has_lineage = True
         return revision
@@ -385,12 +369,12 @@ class SQLiteStorage:
 
     def _become(self, connection: sqlite3.Connection, revision: int, recorder: Recorder, more: int = 0) -> None:
         """What every change ends with, with so many routes more; ``_has_lineage`` may be set once it is committed."""
-        count = self._route_count(connection)
+        store_id, count = connection.execute("SELECT store_id, routes FROM state").fetchone()
         if count is None:
             count = int(connection.execute("SELECT count(*) FROM routes").fetchone()[0])
         else:
             count += more
-        crc32 = checksum(self._state(connection).store_id, revision, count)
+        crc32 = checksum(store_id, revision, count)
         connection.execute("UPDATE state SET revision = ?, routes = ?, crc32 = ?", (revision, count, crc32))
         recorder.write(connection, revisions=HISTORY)
         if not self._has_lineage:
@@ -401,66 +385,11 @@ class SQLiteStorage:
             require_revision(name, seen=_route_revision(connection, name), expected=revision)
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
-        row = (encoder.fingerprint, encoder.name, encoder.dim)
-        connection.execute("INSERT OR IGNORE INTO encoders (fingerprint, name, dim) VALUES (?, ?, ?)", row)
-        query = "SELECT id FROM encoders WHERE fingerprint = ?"
-        return int(connection.execute(query, (encoder.fingerprint,)).fetchone()[0])
-
-    def _put(
-        self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int, recorder: Recorder
-    ) -> int:
-        """Put a route. Returns how many there are more."""
-        route = change.route
-        fields = (route.threshold, route.description, json.dumps(route.metadata), revision)
-        insert = (
-            "INSERT INTO routes (threshold, description, metadata, revision, name) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (name) DO NOTHING RETURNING id"
-        )
-        row = connection.execute(insert, (*fields, route.name)).fetchone()
-        if row is not None:
-            route_id = row[0]
-            recorder.add("add", route.name)
-        else:
-            query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
-            route_id, *before = connection.execute(query, (route.name,)).fetchone()
-            undo = undo_of_update(
-                history_tables.fields_of(*before),
-                route,
-                added=len(change.added),
-                removed=change.removed,
-                utterances=history_tables.utterances_of(connection, route_id) if change.removed else (),
-            )
-            recorder.add("update", route.name, undo)
-            update = "UPDATE routes SET threshold = ?, description = ?, metadata = ?, revision = ? WHERE id = ?"
-            connection.execute(update, (*fields, route_id))
-        name_and_fields = (route.name, route.threshold, route.description, fields[2], revision)
-        crc32 = checksum(route_id, *name_and_fields, len(route.utterances))
-        connection.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (crc32, route_id))
-        if change.removed:
-            delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
-            connection.executemany(delete, ((route_id, text) for text in change.removed))
-        insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
-        content = memoryview(_blob(change.vectors))
-        size = max(1, 4 * change.vectors.shape[1])
-        blobs = [content[start : start + size] for start in range(0, len(content), size)]
-        rows = zip(change.added, blobs, strict=True)
-        connection.executemany(
-            insert,
-            ((route_id, text, encoder_id, blob, checksum(route_id, text, vector=blob)) for text, blob in rows),
-        )
-        return 0 if row is None else 1
-
-    def _drop(self, connection: sqlite3.Connection, name: str, revision: int, recorder: Recorder) -> int:
-        """Drop a route. Returns how many there are fewer."""
-        query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
-        row = connection.execute(query, (name,)).fetchone()
-        if row is not None:
-            before = self._route(history_tables.utterances_of(connection, row[0]), name, *row[1:])
-            recorder.add("delete", name, undo_of_delete(before))
-        gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
-        connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
-        connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
-        return gone
+        row = connection.execute("SELECT id FROM encoders WHERE fingerprint = ?", (encoder.fingerprint,)).fetchone()
+        if row is None:
+            insert = "INSERT INTO encoders (fingerprint, name, dim) VALUES (?, ?, ?) RETURNING id"
+            row = connection.execute(insert, (encoder.fingerprint, encoder.name, encoder.dim)).fetchone()
+        return int(row[0])
 
     def _begin_lineage(self, connection: sqlite3.Connection, revision: int) -> None:
         # A restored store may have begun one for the revision that is only made now.
@@ -478,7 +407,7 @@ class SQLiteStorage:
                 return
             encoder_id = self._encoder_id(connection, encoder)
             insert = "INSERT INTO labelled_queries (text, label, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
-            blobs = (_blob(vector) for vector in labelled.vectors)
+            blobs = (sqlite_rows.blob(vector) for vector in labelled.vectors)
             rows = zip(labelled.texts, labelled.labels, blobs, strict=True)
             connection.executemany(
                 insert,
@@ -493,7 +422,7 @@ class SQLiteStorage:
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
         """See ``NotingStorage.save_notes``."""
         with self._writing() as connection:
-            _keep(connection, notes)
+            sqlite_rows.keep_notes(connection, notes)
 
     def notes(self, prefix: str = "") -> dict[str, bytes]:
         """See ``NotingStorage.notes``."""
@@ -555,7 +484,7 @@ class SQLiteStorage:
         """See ``BaseStorage.save_reencoded``."""
         with self._writing() as connection:
             encoder_id = self._encoder_id(connection, encoder)
-            reencoding.save(connection, encoder_id, texts, (_blob(vector) for vector in vectors))
+            reencoding.save(connection, encoder_id, texts, (sqlite_rows.blob(vector) for vector in vectors))
 
     def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
         """See ``BaseStorage.swap_encoder``."""
@@ -596,17 +525,6 @@ def _identity(path: str) -> tuple[int, int] | None:
 def _route_revision(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute("SELECT revision FROM routes WHERE name = ?", (name,)).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _keep(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> None:
-    gone = ((name,) for name, value in notes.items() if value is None)
-    connection.executemany("DELETE FROM notes WHERE name = ?", gone)
-    kept = ((name, value) for name, value in notes.items() if value is not None)
-    connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", kept)
-
-
-def _blob(vector: Vectors) -> bytes:
-    return vector.astype("<f4").tobytes()
 
 
 def _rows(content: bytes | bytearray, dim: int) -> Vectors:

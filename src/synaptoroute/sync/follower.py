@@ -13,7 +13,7 @@ from synaptoroute.sync.drift import Drift
 from synaptoroute.sync.ledger import Cursor, Step, Version
 from synaptoroute.sync.parts import Parts, Status
 from synaptoroute.sync.plans import Entry, GapError, Plan, of_entries
-from synaptoroute.sync.records import PoisonError, Record, unpacked
+from synaptoroute.sync.records import PoisonError, Record, unpacked_many
 from synaptoroute.sync.resync import Resync
 from synaptoroute.sync.standing import REFUSED_WAIT_S, Backoff
 
@@ -139,12 +139,14 @@ class Follower:
         self._parts.replica.change(lambda contents: self._parts.planned(contents, Plan(step=step)))
 
     def _records(self, entry: Entry, dead: list[tuple[str, bytes]]) -> list[tuple[Record, Version]]:
+        contents = [content for content, _ in entry.records]
         found = []
-        for content, version in entry.records:
-            try:
-                found.append((unpacked(content, self._parts.replica.identity, self._parts.key), version))
-            except PoisonError as exc:
-                dead.append((f"entry {entry.seq}: {exc}", content))
+        records = unpacked_many(contents, self._parts.replica.identity, self._parts.key)
+        for (content, version), record in zip(entry.records, records, strict=True):
+            if isinstance(record, PoisonError):
+                dead.append((f"entry {entry.seq}: {record}", content))
+            else:
+                found.append((record, version))
         return found
 
 
