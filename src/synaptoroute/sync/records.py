@@ -32,6 +32,7 @@ _UNIT_TOLERANCE = 1e-3
 _MAGIC = b"SR1"
 _LENGTHS = struct.Struct("<III")
 _MAC_BYTES = 32
+Mask = NDArray[np.bool_]
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
@@ -217,11 +218,12 @@ def _vectors(rows: memoryview, count: int, dim: int) -> Vectors:
     return np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32, copy=False)
 
 
-def _are_unit(vectors: Vectors) -> NDArray[np.bool_]:
+def _are_unit(vectors: Vectors) -> Mask:
     """Which rows are finite and of length 1 (n,)."""
     squares = np.einsum("ij,ij->i", vectors, vectors)
     # NaN compares false.
-    return (squares >= 1 - 2 * _UNIT_TOLERANCE) & (squares <= 1 + 2 * _UNIT_TOLERANCE)
+    unit: Mask = np.logical_and(squares >= 1 - 2 * _UNIT_TOLERANCE, squares <= 1 + 2 * _UNIT_TOLERANCE)
+    return unit
 
 
 def _bytes(vectors: Vectors) -> bytes:
