@@ -523,3 +523,32 @@ def fitted_decisions(encoder: RememberingEncoder) -> list[Decision]:
         router.add_routes([BILLING, WEATHER, MUSIC])
         router.refit()
         return router.route_many(QUERIES)
+
+
+@pytest.mark.parametrize("ends", ["the change", "the upkeep"])
+def test_work_gives_way_while_a_change_of_another_replica_is_applied(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or until the router is closed."""
+    monkeypatch.setattr(upkeep, "GIVES_WAY_S", 600.0)
+    began, go, passed = threading.Event(), threading.Event(), threading.Event()
+
+    def work(_: object, checkpoint: Callable[[], None]) -> None:
+        began.set()
+        assert go.wait(30)
+        checkpoint()
+        passed.set()
+
+    table: Any = object()
+    worker = upkeep.Upkeep(lambda: table, lambda _: passed.is_set(), work)
+    worker.wake()
+    assert began.wait(30)
+    with worker.giving_way():
+        go.set()
+        assert not passed.wait(0.05)
+        if ends == "the upkeep":
+            worker.close()
+            assert not passed.is_set()
+    if ends == "the change":
+        assert passed.wait(30)
+        worker.close()

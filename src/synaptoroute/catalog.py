@@ -96,6 +96,8 @@ class _Sealed:
         return len(self.hashes)
 
     def slot(self, name: str) -> int | None:
+        if not len(self.hashes):
+            return None
         wanted = _hash(name)
         at = int(self.hashes.searchsorted(np.uint64(wanted), sorter=self.by_hash))
         for slot in self.by_hash[at:]:

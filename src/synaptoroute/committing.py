@@ -111,7 +111,7 @@ class Committing:
 
     def _change_from_elsewhere(self, plan: Callable[[RouteTable], RemoteChange]) -> None:
         """The same for what another replica has changed; durable in one transaction with how far that was followed."""
-        with self._changing:
+        with self._changing, self._upkeep.giving_way():
             self._require_open()
             table, storage = self._table, cast(NotingStorage, self._storage)
             planned = plan(table)

@@ -58,6 +58,8 @@ def clean_text(text: object, error: type[InvalidInputError]) -> str:
     stripped = text.strip()
     if not stripped:
         raise error("text is empty or only white space")
+    if stripped.isascii():
+        return stripped
     try:
         stripped.encode("utf-8")
     except UnicodeEncodeError as exc:
@@ -148,6 +150,8 @@ class Route(BaseModel):
     def _json_metadata(cls, metadata: object) -> FrozenDict:
         if not isinstance(metadata, Mapping):
             raise InvalidRouteError(f"metadata must be a JSON object, got {type(metadata).__name__}")
+        if not metadata:
+            return FrozenDict()
         try:
             text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
             size = len(text.encode())

@@ -249,3 +249,42 @@ def test_a_large_change_is_divided_by_names_and_bytes() -> None:
     names_ = [f"r{number}" for number in range(1_200)]
     assert [len(own.names) for own in ledger.own(names_, {})] == [500, 500, 200]
     assert [len(own.names) for own in ledger.own(names_[:4], dict.fromkeys(names_, 3 << 20))] == [1, 1, 1, 1]
+
+
+def test_what_may_be_written_later_is_written_with_the_next_step() -> None:
+    storage = SQLiteStorage(":memory:")
+    ledger = Ledger(storage, "test")
+    ledger.done(Step(cursor=Cursor(0, "begin", 0), waiting=ledger.own(["a"], {})), 1)
+    storage.save_notes(ledger.notes(Step(), 1) | {"sync/test/out/0000000000000001": b'["w:1", ["a"]]'})
+    agreed = Agreed(Version(1, "w:1"), "0" * 32)
+    seen = Step(cursor=Cursor(1, "w:1", 1), agreed={"a": agreed}, seen={1})
+    assert ledger.may_wait(seen)
+    ledger.done_for_now(seen)
+    assert ledger.has_unwritten
+    assert (ledger.cursor, ledger.agreed, ledger.waiting) == (seen.cursor, {"a": agreed}, {})
+
+    # A crash now: it is read again.
+    before = Ledger(storage, "test")
+    assert before.waiting.keys() == {1}
+    assert before.agreed == {}
+
+    # A transaction that fails loses nothing: its notes were asked for, and never done.
+    newer = Agreed(Version(2, "x:1"), "1" * 32)
+    step = Step(cursor=Cursor(2, "x:1", 2), agreed={"a": newer})
+    assert ledger.notes(step, 2) == ledger.notes(step, 2)
+    storage.save_notes(ledger.notes(step, 2))
+    ledger.done(step, 2)
+    assert not ledger.has_unwritten
+    after = Ledger(storage, "test")
+    assert (after.cursor, after.agreed, after.waiting, after.revision) == (step.cursor, {"a": newer}, {}, 2)
+
+
+def test_what_would_be_lost_by_waiting_does_not_wait() -> None:
+    ledger = Ledger(SQLiteStorage(":memory:"), "test")
+    assert not ledger.may_wait(Step(waiting=ledger.own(["a"], {})))
+    assert not ledger.may_wait(Step(dead=[("why", b"what")]))
+    agreed = Agreed(Version(1, "x:1"), "0" * 32)
+    many = Step(agreed={f"route {number}": agreed for number in range(900)})
+    assert ledger.may_wait(many)
+    ledger.done_for_now(many)
+    assert not ledger.may_wait(many)

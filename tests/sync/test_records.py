@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import numpy as np
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from synaptoroute import Route
 from synaptoroute.storage.base import EncoderIdentity
-from synaptoroute.sync.records import PoisonError, digest_of, estimated_bytes, packed, unpacked
+from synaptoroute.sync.records import (
+    PoisonError,
+    content_of,
+    digest_of,
+    estimated_bytes,
+    packed,
+    unpacked,
+    unpacked_many,
+)
 from tests.seeded import DIM, route, vectors_of
 
 ENCODER = EncoderIdentity(name="seeded", dim=DIM, fingerprint="seeded-1")
@@ -150,3 +159,45 @@ def test_what_is_made_by_hand_as_a_replica_makes_it_is_no_poison() -> None:
         unpacked(record(), ENCODER, KEY)
     with pytest.raises(PoisonError, match="key"):
         unpacked(record(KEY), ENCODER, KEY + b"!")
+
+
+def test_of_many_records_only_the_bad_ones_are_set_aside() -> None:
+    """Their vectors are looked at together, and each record still answers for its own."""
+    long = vectors_of(["a 0"]) * np.float32(1.01)
+    nan = vectors_of(["a 0"])
+    nan[0, -1] = np.nan
+    dropped = packed("gone", None, ENCODER, None).content
+    contents = [made(), b"garbage", made(rows=long.tobytes()), dropped, record(), made(rows=nan.tobytes()), made()]
+    found = unpacked_many(contents, ENCODER, None)
+    assert [isinstance(one, PoisonError) for one in found] == [False, True, True, False, False, True, False]
+    for content, one in zip(contents, found, strict=True):
+        if isinstance(one, PoisonError):
+            with pytest.raises(PoisonError, match=re.escape(str(one))):
+                unpacked(content, ENCODER, None)
+        else:
+            alone = unpacked(content, ENCODER, None)
+            assert (one.name, one.route, one.digest) == (alone.name, alone.route, alone.digest)
+            assert one.vectors.tobytes() == alone.vectors.tobytes()
+    assert unpacked_many([], ENCODER, None) == []
+
+
+@given(
+    name=st.sampled_from(["a", "billing ß", "x/y"]),
+    utterances=st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=1, max_size=4),
+    threshold=st.one_of(st.none(), st.floats(-1, 1)),
+    description=st.one_of(st.none(), st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)),
+    metadata=st.dictionaries(st.text(st.characters(codec="utf-8")), st.lists(st.integers(), max_size=2), max_size=3),
+)
+@settings(deadline=None, max_examples=100)
+def test_content_is_json_without_spaces_and_with_sorted_keys(
+    name: str,
+    utterances: list[str],
+    threshold: float | None,
+    description: str | None,
+    metadata: dict[str, object],
+) -> None:
+    """Every release has to write it like this, or digests of replicas of two releases would differ."""
+    sent = Route(name=name, utterances=utterances, threshold=threshold, description=description, metadata=metadata)
+    fields = [sent.name, sent.utterances, sent.threshold, sent.description, sent.metadata]
+    written = json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert content_of(sent) == written.encode()

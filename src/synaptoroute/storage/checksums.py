@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import json
 import zlib
+from json.encoder import encode_basestring_ascii as quoted
 
 Field = str | float | int | None
 
 
 def checksum(*fields: Field, vector: bytes | memoryview = b"") -> int:
     """Of a row: its vector and then its other fields."""
+    said = f"[{', '.join(map(_said, fields))}]"
+    return zlib.crc32(said.encode(), zlib.crc32(vector))
+
+
+def _said(field: Field) -> str:
+    """The field as ``json.dumps`` writes it, at a quarter of the cost for a text or a whole number."""
+    if isinstance(field, str):
+        return quoted(field)
+    # Not of True, which is one too.
+    if type(field) is int:
+        return repr(field)
     # SQLite gives -0.0 back as 0.0.
-    said = [field + 0.0 if isinstance(field, float) else field for field in fields]
-    return zlib.crc32(json.dumps(said).encode(), zlib.crc32(vector))
+    return json.dumps(field + 0.0 if isinstance(field, float) else field)
 
 
 def is_sound(stored: object, *fields: Field, vector: bytes | memoryview = b"") -> bool:

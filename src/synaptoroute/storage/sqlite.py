@@ -1,12 +1,11 @@
-"""Routes in one SQLite file: its connection, its transactions, and how routes are written.
+"""Routes in one SQLite file: its connection and its transactions.
 
-The other statements, which run inside these transactions, are in ``route_tables`` (reading routes), ``state_tables``,
+The statements that run inside these are in ``route_tables`` (reading), ``route_writing``, ``state_tables``,
 ``labelled_tables``, ``history_tables`` and ``reencoding``.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -17,7 +16,14 @@ from pathlib import Path
 from synaptoroute.errors import RevisionConflictError, StorageError
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import Route
-from synaptoroute.storage import history_tables, labelled_tables, reencoding, route_tables, state_tables
+from synaptoroute.storage import (
+    history_tables,
+    labelled_tables,
+    reencoding,
+    route_tables,
+    route_writing,
+    state_tables,
+)
 from synaptoroute.storage.base import (
     NO_NOTES,
     Change,
@@ -33,7 +39,7 @@ from synaptoroute.storage.base import (
     require_revision,
 )
 from synaptoroute.storage.checksums import checksum
-from synaptoroute.storage.history import Snapshot, StoredHistory, undo_of_delete, undo_of_update, unpacked
+from synaptoroute.storage.history import Snapshot, StoredHistory, unpacked
 from synaptoroute.storage.history_tables import Recorder
 from synaptoroute.storage.opening import (
     CHECKPOINT_PAGES,
@@ -43,6 +49,7 @@ from synaptoroute.storage.opening import (
     translated,
 )
 from synaptoroute.storage.route_tables import vectors_of
+from synaptoroute.storage.route_writing import blob
 from synaptoroute.storage.writer_lock import WriterLock
 
 #: How many revisions and changed routes ``changes_since`` goes back: 10,000 routes of 5 utterances take 80 MB. So many
@@ -229,14 +236,17 @@ class SQLiteStorage:
             state_tables.refuse_other_encoders(connection, self._path, encoder)
             self._require_expected(connection, expected or {})
             encoder_id = self._encoder_id(connection, encoder)
-            recorder, more = Recorder(revision, actor, cause), 0
-            for change in changes:
-                match change:
-                    case PutRoute():
-                        more += self._put(connection, change, encoder_id, revision, recorder)
-                    case DropRoute():
-                        more -= self._drop(connection, change.name, revision, recorder)
-            _keep(connection, notes)
+            recorder = Recorder(revision, actor, cause)
+            more = route_writing.write(
+                connection,
+                self._path,
+                changes,
+                encoder_id=encoder_id,
+                revision=revision,
+                history=HISTORY,
+                recorder=recorder,
+            )
+            state_tables.keep_notes(connection, notes)
             self._become(connection, revision, recorder, more)
         self._has_lineage = True
         return revision
@@ -268,79 +278,24 @@ class SQLiteStorage:
             require_revision(name, seen=route_tables.revision_of(connection, name), expected=revision)
 
     def _encoder_id(self, connection: sqlite3.Connection, encoder: EncoderIdentity) -> int:
-        row = (encoder.fingerprint, encoder.name, encoder.dim)
-        connection.execute("INSERT OR IGNORE INTO encoders (fingerprint, name, dim) VALUES (?, ?, ?)", row)
-        query = "SELECT id FROM encoders WHERE fingerprint = ?"
-        return int(connection.execute(query, (encoder.fingerprint,)).fetchone()[0])
-
-    def _put(
-        self, connection: sqlite3.Connection, change: PutRoute, encoder_id: int, revision: int, recorder: Recorder
-    ) -> int:
-        """Put a route. Returns how many there are more."""
-        route = change.route
-        fields = (route.threshold, route.description, json.dumps(route.metadata), revision)
-        insert = (
-            "INSERT INTO routes (threshold, description, metadata, revision, name) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (name) DO NOTHING RETURNING id"
-        )
-        row = connection.execute(insert, (*fields, route.name)).fetchone()
-        if row is not None:
-            route_id = row[0]
-            recorder.add("add", route.name)
-        else:
-            query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
-            route_id, *before = connection.execute(query, (route.name,)).fetchone()
-            undo = undo_of_update(
-                history_tables.fields_of(*before),
-                route,
-                added=len(change.added),
-                removed=change.removed,
-                utterances=history_tables.utterances_of(connection, route_id) if change.removed else (),
-            )
-            recorder.add("update", route.name, undo)
-            update = "UPDATE routes SET threshold = ?, description = ?, metadata = ?, revision = ? WHERE id = ?"
-            connection.execute(update, (*fields, route_id))
-        name_and_fields = (route.name, route.threshold, route.description, fields[2], revision)
-        crc32 = checksum(route_id, *name_and_fields, len(route.utterances))
-        connection.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (crc32, route_id))
-        if change.removed:
-            delete = "DELETE FROM utterances WHERE route_id = ? AND text = ?"
-            connection.executemany(delete, ((route_id, text) for text in change.removed))
-        insert = "INSERT INTO utterances (route_id, text, encoder_id, vector, crc32) VALUES (?, ?, ?, ?, ?)"
-        content = memoryview(_blob(change.vectors))
-        size = max(1, 4 * change.vectors.shape[1])
-        blobs = [content[start : start + size] for start in range(0, len(content), size)]
-        rows = zip(change.added, blobs, strict=True)
-        connection.executemany(
-            insert,
-            ((route_id, text, encoder_id, blob, checksum(route_id, text, vector=blob)) for text, blob in rows),
-        )
-        return 0 if row is None else 1
-
-    def _drop(self, connection: sqlite3.Connection, name: str, revision: int, recorder: Recorder) -> int:
-        """Drop a route. Returns how many there are fewer."""
-        query = "SELECT id, threshold, description, metadata FROM routes WHERE name = ?"
-        row = connection.execute(query, (name,)).fetchone()
-        if row is not None:
-            before = route_tables.route(self._path, history_tables.utterances_of(connection, row[0]), name, *row[1:])
-            recorder.add("delete", name, undo_of_delete(before))
-        gone = connection.execute("DELETE FROM routes WHERE name = ?", (name,)).rowcount
-        connection.execute("INSERT OR IGNORE INTO dropped (revision, name) VALUES (?, ?)", (revision, name))
-        connection.execute("DELETE FROM dropped WHERE revision <= ?", (revision - HISTORY,))
-        return gone
+        row = connection.execute("SELECT id FROM encoders WHERE fingerprint = ?", (encoder.fingerprint,)).fetchone()
+        if row is None:
+            insert = "INSERT INTO encoders (fingerprint, name, dim) VALUES (?, ?, ?) RETURNING id"
+            row = connection.execute(insert, (encoder.fingerprint, encoder.name, encoder.dim)).fetchone()
+        return int(row[0])
 
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """See ``BaseStorage.save_labelled``."""
         with self._writing() as connection:
             labelled_tables.delete(connection)
             if labelled is not None:
-                blobs = map(_blob, labelled.vectors)
+                blobs = map(blob, labelled.vectors)
                 labelled_tables.save(connection, self._encoder_id(connection, encoder), labelled, blobs)
 
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
         """See ``NotingStorage.save_notes``."""
         with self._writing() as connection:
-            _keep(connection, notes)
+            state_tables.keep_notes(connection, notes)
 
     def notes(self, prefix: str = "") -> dict[str, bytes]:
         """See ``NotingStorage.notes``."""
@@ -402,7 +357,7 @@ class SQLiteStorage:
         """See ``BaseStorage.save_reencoded``."""
         with self._writing() as connection:
             encoder_id = self._encoder_id(connection, encoder)
-            reencoding.save(connection, encoder_id, texts, (_blob(vector) for vector in vectors))
+            reencoding.save(connection, encoder_id, texts, map(blob, vectors))
 
     def swap_encoder(self, encoder: EncoderIdentity, *, expected_revision: int, actor: str | None = None) -> int:
         """See ``BaseStorage.swap_encoder``."""
@@ -438,14 +393,3 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _keep(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> None:
-    gone = ((name,) for name, value in notes.items() if value is None)
-    connection.executemany("DELETE FROM notes WHERE name = ?", gone)
-    kept = ((name, value) for name, value in notes.items() if value is not None)
-    connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", kept)
-
-
-def _blob(vector: Vectors) -> bytes:
-    return vector.astype("<f4").tobytes()

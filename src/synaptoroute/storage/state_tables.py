@@ -6,6 +6,7 @@ Statements that run inside a transaction of the store.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 
 from synaptoroute.errors import EncoderMismatchError, StorageCorruptError
 from synaptoroute.storage.base import EncoderIdentity, StoreState
@@ -84,3 +85,14 @@ def refuse_other_encoders(connection: sqlite3.Connection, where: str, encoder: E
                 "written with; or encode all it holds anew, with 'synaptoroute routes migrate-encoder' while no "
                 "router uses it, or with router.migrate_encoder(...) while one does"
             )
+
+
+def keep_notes(connection: sqlite3.Connection, notes: Mapping[str, bytes | None]) -> None:
+    """See ``NotingStorage.save_notes``."""
+    gone = [(name,) for name, value in notes.items() if value is None]
+    # In the order of the table: 50,000 of them, in any order, would read and write its pages again and again.
+    kept = sorted((name, value) for name, value in notes.items() if value is not None)
+    if gone:
+        connection.executemany("DELETE FROM notes WHERE name = ?", gone)
+    if kept:
+        connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", kept)

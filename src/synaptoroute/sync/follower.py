@@ -13,7 +13,7 @@ from synaptoroute.sync.drift import Drift
 from synaptoroute.sync.ledger import Cursor, Step, Version
 from synaptoroute.sync.parts import Parts, Status
 from synaptoroute.sync.plans import Entry, GapError, Plan, of_entries
-from synaptoroute.sync.records import PoisonError, Record, unpacked
+from synaptoroute.sync.records import PoisonError, Record, unpacked_many
 from synaptoroute.sync.resync import Resync
 from synaptoroute.sync.standing import REFUSED_WAIT_S, Backoff
 
@@ -21,6 +21,8 @@ from synaptoroute.sync.standing import REFUSED_WAIT_S, Backoff
 _ENTRIES_AT_ONCE = 64
 #: How long the server is asked to wait for an entry. What was lost on the server is noticed after this long.
 _BLOCK_S = 0.25
+#: How long what changes no route may wait for an entry to be written with. Only what is read again if it is lost.
+_UNWRITTEN_S = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,10 @@ class Follower:
         cursor = self._parts.ledger.cursor
         assert cursor is not None  # noqa: S101 - a resync has set it
         last = f"{cursor.seq}-{cursor.minor}"
-        batch = self._parts.link.entries_after(last, _ENTRIES_AT_ONCE, 0 if expecting else _BLOCK_S)
+        wait_s = _UNWRITTEN_S if self._parts.ledger.has_unwritten else _BLOCK_S
+        batch = self._parts.link.entries_after(last, _ENTRIES_AT_ONCE, 0 if expecting else wait_s)
+        if not batch:
+            self._parts.write_what_waits()
         if batch:
             try:
                 self._apply(batch)
@@ -128,7 +133,7 @@ class Follower:
             planned = of_entries(self._parts.ledger, entries)
             planned.step.cursor = _past(batch, planned.step.cursor)
             planned.step.dead = dead
-            return self._parts.planned(contents, planned)
+            return self._parts.planned(contents, planned, may_wait=True)
 
         self._parts.replica.change(plan)
 
@@ -139,12 +144,14 @@ class Follower:
         self._parts.replica.change(lambda contents: self._parts.planned(contents, Plan(step=step)))
 
     def _records(self, entry: Entry, dead: list[tuple[str, bytes]]) -> list[tuple[Record, Version]]:
+        contents = [content for content, _ in entry.records]
         found = []
-        for content, version in entry.records:
-            try:
-                found.append((unpacked(content, self._parts.replica.identity, self._parts.key), version))
-            except PoisonError as exc:
-                dead.append((f"entry {entry.seq}: {exc}", content))
+        records = unpacked_many(contents, self._parts.replica.identity, self._parts.key)
+        for (content, version), record in zip(entry.records, records, strict=True):
+            if isinstance(record, PoisonError):
+                dead.append((f"entry {entry.seq}: {record}", content))
+            else:
+                found.append((record, version))
         return found
 
 

@@ -30,6 +30,8 @@ MOST_WAITING = 1_000
 #: Versions of dropped routes that are kept, here and on the server, so that nobody revives what was dropped elsewhere.
 MOST_DROPPED = 10_000
 MOST_DEAD = 100
+#: Notes that may wait for others to be written with, about 200 bytes each.
+_MOST_UNWRITTEN = 1_000
 _DEAD_BYTES = 2_048
 
 
@@ -117,6 +119,8 @@ class Ledger:
         self.revision: int | None = None
         self._digest, self._routes = 0, 0
         self._dead = 0
+        # What ``done_for_now`` has left to be written.
+        self._unwritten: dict[str, bytes | None] = {}
         self._dropped: dict[str, None] = {}
         for name, value in storage.notes(self._prefix).items():
             self._read(name.removeprefix(self._prefix), value.decode())
@@ -188,8 +192,12 @@ class Ledger:
         return [own for number, own in self.waiting.items() if number not in published]
 
     def notes(self, step: Step, revision: int) -> dict[str, bytes | None]:
-        """What makes the step durable, in a transaction after which the store is at that revision."""
-        notes: dict[str, bytes | None] = {"at": str(revision).encode()}
+        """What makes the step and all before it durable, in a transaction that leads to that revision of the store."""
+        notes = self._unwritten | {"at": str(revision).encode()} | self._notes(step)
+        return {self._prefix + name: value for name, value in notes.items()}
+
+    def _notes(self, step: Step) -> dict[str, bytes | None]:
+        notes: dict[str, bytes | None] = {}
         if step.cursor is not None:
             notes["cursor"] = json.dumps(step.cursor).encode()
         for name, agreed in step.agreed.items():
@@ -202,7 +210,16 @@ class Ledger:
             notes[f"dead/{place}"] = f"{why}\n".encode() + content[:_DEAD_BYTES]
             if place >= MOST_DEAD:
                 notes[f"dead/{place - MOST_DEAD}"] = None
-        return {self._prefix + name: value for name, value in notes.items()}
+        return notes
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether the next ``notes`` also make former steps durable."""
+        return bool(self._unwritten)
+
+    def may_wait(self, step: Step) -> bool:
+        """Whether the step may be written with a later one: after a crash it would be read again, to the same end."""
+        return not step.waiting and not step.dead and len(self._unwritten) + len(step.agreed) <= _MOST_UNWRITTEN
 
     def forget_oldest(self, step: Step) -> None:
         """Let the step also forget the oldest dropped routes, if there are too many."""
@@ -214,8 +231,17 @@ class Ledger:
 
     # ---------------------------------------------------------------------------------------------------- done
     def done(self, step: Step, revision: int) -> None:
-        """The step is durable."""
+        """The step is durable, with its ``notes``."""
+        self._unwritten.clear()
         self.revision = revision
+        self._take(step)
+
+    def done_for_now(self, step: Step) -> None:
+        """The step counts from now on, and is made durable by the ``notes`` of a later one; see ``may_wait``."""
+        self._unwritten |= self._notes(step)
+        self._take(step)
+
+    def _take(self, step: Step) -> None:
         if step.cursor is not None:
             self.cursor = step.cursor
         for name, agreed in step.agreed.items():

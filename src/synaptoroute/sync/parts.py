@@ -7,11 +7,12 @@ import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from synaptoroute.errors import RouterClosedError, SyncForeignError
+from synaptoroute.storage.base import NotingStorage
 from synaptoroute.sync.base import Contents, RemoteChange, Replica
-from synaptoroute.sync.ledger import Ledger
+from synaptoroute.sync.ledger import Ledger, Step
 from synaptoroute.sync.link import Link
 from synaptoroute.sync.plans import Plan, changes
 from synaptoroute.sync.publisher import Outlet
@@ -85,16 +86,27 @@ class Parts:
         self.standing.contact(max(0, status.entries - cursor.entries) if cursor else None)
         return status
 
-    def planned(self, contents: Contents, plan: Plan) -> RemoteChange:
-        """What makes a plan true, here and in the ledger, in one transaction."""
+    def planned(self, contents: Contents, plan: Plan, *, may_wait: bool = False) -> RemoteChange:
+        """What makes a plan true, here and in the ledger, in one transaction.
+
+        Args:
+            contents: To be changed.
+            plan: How.
+            may_wait: What changes no route need not be durable at once: so an own change that comes back in the
+                common order costs no second sync to disk, which the replicas' changes would wait for.
+        """
         ledger, step = self.ledger, plan.step
         ledger.forget_oldest(step)
         found = changes(contents, plan.wins.values())
         revision = contents.revision + bool(found)
+        waits = may_wait and not found and ledger.may_wait(step)
 
         def done() -> None:
             with self.standing.changed:
-                ledger.done(step, revision)
+                if waits:
+                    ledger.done_for_now(step)
+                else:
+                    ledger.done(step, revision)
                 self.standing.applied += len(found)
                 self.standing.conflicts += plan.conflicts
                 self.standing.poison += len(step.dead)
@@ -103,7 +115,21 @@ class Parts:
             if step.dead:
                 logger.warning("%d set aside, the first one: %s", len(step.dead), step.dead[0][0])
 
-        return RemoteChange(changes=found, notes=ledger.notes(step, revision), done=done)
+        return RemoteChange(changes=found, notes={} if waits else ledger.notes(step, revision), done=done)
+
+    def write_what_waits(self) -> None:
+        """Make durable what ``planned`` has left for later, if anything."""
+        if self.ledger.has_unwritten:
+            self.replica.change(lambda contents: self.planned(contents, Plan()))
+
+    def write_at_the_end(self) -> None:
+        """The same when this thread has ended, whether or not the router is closed by now."""
+        try:
+            self.write_what_waits()
+        except RouterClosedError:
+            # Nobody can change anything any more.
+            ledger, contents = self.ledger, self.replica.contents()
+            cast(NotingStorage, self.replica.storage).save_notes(ledger.notes(Step(), contents.revision))
 
     def sizes(self, contents: Contents, names: Sequence[str]) -> dict[str, int]:
         """About how many bytes the record of each of these routes takes."""

@@ -11,12 +11,15 @@ import hashlib
 import hmac
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.models import Route
@@ -29,6 +32,7 @@ _UNIT_TOLERANCE = 1e-3
 _MAGIC = b"SR1"
 _LENGTHS = struct.Struct("<III")
 _MAC_BYTES = 32
+Mask = NDArray[np.bool_]
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
@@ -69,8 +73,12 @@ class Packed:
 
 def content_of(route: Route) -> bytes:
     """Everything about it but its vectors, the same bytes for the same content."""
-    fields = [route.name, route.utterances, route.threshold, route.description, route.metadata]
-    return _CANONICAL.encode(fields).encode()
+    utterances = ",".join(map(quoted, route.utterances))
+    description = "null" if route.description is None else quoted(route.description)
+    # Written piece by piece: the encoder costs more than all of this each time it is called.
+    threshold = "null" if route.threshold is None else _CANONICAL.encode(route.threshold)
+    metadata = _CANONICAL.encode(route.metadata) if route.metadata else "{}"
+    return f"[{quoted(route.name)},[{utterances}],{threshold},{description},{metadata}]".encode()
 
 
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -118,6 +126,31 @@ def unpacked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Rec
     Raises:
         PoisonError: They are too many, damaged, of a newer version, not authentic, of another encoder, or not a route.
     """
+    (found,) = unpacked_many([content], encoder, key)
+    if isinstance(found, PoisonError):
+        raise found
+    return found
+
+
+def unpacked_many(contents: Iterable[bytes], encoder: EncoderIdentity, key: bytes | None) -> list[Record | PoisonError]:
+    """The same of many; what cannot be used is the error in its place. All vectors are looked at together."""
+    found: list[Record | PoisonError] = []
+    for content in contents:
+        try:
+            found.append(_unchecked(content, encoder, key))
+        except PoisonError as exc:
+            found.append(exc)
+    routes = [place for place, one in enumerate(found) if isinstance(one, Record) and one.route is not None]
+    vectors = [one.vectors for one in found if isinstance(one, Record) and one.route is not None]
+    if routes:
+        of = np.repeat(routes, [len(rows) for rows in vectors])
+        for place in dict.fromkeys(of[~_are_unit(np.concatenate(vectors))].tolist()):
+            found[place] = PoisonError("a vector is not finite or not of length 1")
+    return found
+
+
+def _unchecked(content: bytes, encoder: EncoderIdentity, key: bytes | None) -> Record:
+    """The record, but for the values of its vectors."""
     head, written, rows = _parts(content, key)
     drop = head == _head(encoder, drop=True)
     if not drop and head != _head(encoder, drop=False):
@@ -182,12 +215,15 @@ def _route(fields: list[Any]) -> Route:
 def _vectors(rows: memoryview, count: int, dim: int) -> Vectors:
     if len(rows) != 4 * count * dim:
         raise PoisonError(f"{count} utterances of {dim} dimensions take {4 * count * dim} bytes, not {len(rows)}")
-    vectors = np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32, copy=False)
+    return np.frombuffer(rows, "<f4").reshape(count, dim).astype(np.float32, copy=False)
+
+
+def _are_unit(vectors: Vectors) -> Mask:
+    """Which rows are finite and of length 1 (n,)."""
     squares = np.einsum("ij,ij->i", vectors, vectors)
     # NaN compares false.
-    if not (squares.min() >= 1 - 2 * _UNIT_TOLERANCE and squares.max() <= 1 + 2 * _UNIT_TOLERANCE):
-        raise PoisonError("a vector is not finite or not of length 1")
-    return vectors
+    unit: Mask = np.logical_and(squares >= 1 - 2 * _UNIT_TOLERANCE, squares <= 1 + 2 * _UNIT_TOLERANCE)
+    return unit
 
 
 def _bytes(vectors: Vectors) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from synaptoroute.errors import InvalidInputError, InvalidRouteError, SyncError, SyncUnavailableError
+from synaptoroute.errors import InvalidInputError, InvalidRouteError, StorageError, SyncError, SyncUnavailableError
 from synaptoroute.forking import close_at_exit
 from synaptoroute.storage.base import Change, NotingStorage, PutRoute
 from synaptoroute.sync.base import Notes, Replica, SyncHealth
@@ -22,6 +23,8 @@ from synaptoroute.sync.standing import Standing
 #: How long ``close`` waits for own changes to be published, and then for each thread.
 DRAIN_S, JOIN_S = 2.0, 2.0
 _NAMESPACE_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+logger = logging.getLogger(__name__)
 
 
 class RedisSyncManager:
@@ -89,6 +92,7 @@ class RedisSyncManager:
         self._ledger: Ledger | None = None
         self._pid = os.getpid()
         self._follower: Follower | None = None
+        self._parts: Parts | None = None
         self._prepared: Step | None = None
         self._prepared_revision = 0
         self._closed = False
@@ -127,7 +131,7 @@ class RedisSyncManager:
         # First, for the look at the server has a limit too.
         self._start("watch", watch, self._links, self._stopping)
         self._look_once(parts)
-        self._replica, self._ledger, self._follower = replica, ledger, follower
+        self._replica, self._ledger, self._follower, self._parts = replica, ledger, follower, parts
         self._start("read", follower.run, self._stopping)
         self._start("write", publisher.run, self._stopping)
         close_at_exit(self, RedisSyncManager.close)
@@ -167,6 +171,12 @@ class RedisSyncManager:
             thread.join(JOIN_S)
         for link in self._links:
             link.close()
+        if self._parts is not None and not any(thread.is_alive() for thread in self._threads):
+            try:
+                self._parts.write_at_the_end()
+            except StorageError as exc:
+                # It is read from the server again.
+                logger.warning("how far was read could not be noted at the end: %s", exc)
 
     # ---------------------------------------------------------------------------------------------- own changes
     def outgoing(self, changes: Sequence[Change], revision: int) -> Notes:

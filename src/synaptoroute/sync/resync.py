@@ -10,7 +10,7 @@ from synaptoroute.sync.base import Contents, RemoteChange
 from synaptoroute.sync.ledger import BYTES_AT_ONCE, NAMES_AT_ONCE, Agreed, Cursor, Version
 from synaptoroute.sync.parts import Parts, Status
 from synaptoroute.sync.plans import Plan
-from synaptoroute.sync.records import Packed, PoisonError, Record, unpacked
+from synaptoroute.sync.records import Packed, PoisonError, Record, unpacked_many
 
 #: Records asked for at once: first, and most; in between as many as should take 4 MB.
 _FIRST_AT_ONCE, _MOST_AT_ONCE = 16, 2_000
@@ -117,21 +117,20 @@ class Resync:
             part = missing[at : at + size]
             at += len(part)
             contents = self._parts.link.records([name for name, _ in part])
-            for (name, its), content in zip(part, contents, strict=True):
-                if content is not None:
-                    self._read(name, its, content, dead)
+            self._read(
+                [(*one, content) for one, content in zip(part, contents, strict=True) if content is not None], dead
+            )
             self._parts.standing.contact()
             filled = sum(len(content or b"") for content in contents)
             size = max(1, min(_MOST_AT_ONCE, BYTES_AT_ONCE * len(part) // (filled + 1)))
 
-    def _read(self, name: str, its: Agreed, content: bytes, dead: Dead) -> None:
-        try:
-            record = unpacked(content, self._parts.replica.identity, self._parts.key)
-        except PoisonError as exc:
-            dead.append((f"route {name}: {exc}", content))
-        else:
+    def _read(self, found: Sequence[tuple[str, Agreed, bytes]], dead: Dead) -> None:
+        records = unpacked_many((content for _, _, content in found), self._parts.replica.identity, self._parts.key)
+        for (name, its, content), record in zip(found, records, strict=True):
+            if isinstance(record, PoisonError):
+                dead.append((f"route {name}: {record}", content))
             # Otherwise it has changed meanwhile, and its entry is still to come.
-            if record.name == name and record.digest == its.digest:
+            elif record.name == name and record.digest == its.digest:
                 self._fetched[name] = its, record
 
     def _give_back(self, contents: Contents, lost: Sequence[tuple[str, Agreed]]) -> None:
