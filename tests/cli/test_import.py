@@ -31,7 +31,7 @@ IMPORTER = """
 import os, signal, sys
 from pathlib import Path
 from synaptoroute import planning
-from synaptoroute.cli import app
+from synaptoroute.cli import main
 from synaptoroute.encoder import BundledEncoder
 
 encode, calls = BundledEncoder.encode, 0
@@ -47,7 +47,7 @@ def encode_and_note(self, texts):
 
 BundledEncoder.encode = encode_and_note
 planning._ROUTES_AT_ONCE = 4
-app()
+main()
 """
 
 
