@@ -79,6 +79,7 @@ def ascending(times: Times) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------------- latency
+@pytest.mark.slow
 def test_latency_asks_every_text_by_every_way_and_shows_the_stages(subject: Stored) -> None:
     told = Told(latency.steps(2))
     rows = latency.measure(subject, rounds=2, step=told.step)
@@ -198,6 +199,7 @@ def test_a_smaller_synthetic_table_is_the_beginning_of_a_larger_one_and_queries_
     assert all(own.shape == (UTTERANCES, 32) for _, own in more)
 
 
+@pytest.mark.slow
 def test_scale_builds_a_table_and_asks_it_from_fresh_processes(encoder: BundledEncoder) -> None:
     told = Told(scale.steps([30, 60], 2, encoder.dim))
     rows = list(scale.measure([30, 60], rounds=2, queries=40, encoder=encoder, step=told.step))

@@ -164,6 +164,7 @@ def test_a_worker_does_not_see_packages_of_another_environment(tmp_path: Path, m
             assert worker.ask("start", time_limit_s=30) == {"path": seen}
 
 
+@pytest.mark.slow
 def test_a_finished_environment_is_used_again_and_one_that_cannot_be_made_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

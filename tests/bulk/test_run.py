@@ -406,6 +406,7 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_memory_does_not_grow_with_the_file(router: AdaptiveRouter, tmp_path: Path) -> None:
     """25 parts in one row group: neither Arrow nor Python ever holds more than a few of them."""

@@ -75,6 +75,7 @@ def test_what_goes_wrong_is_one_line(db: Path, tmp_path: Path) -> None:  # noqa:
     )
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_when_repeated(db: Path, tmp_path: Path) -> None:  # noqa: F811
     write(tmp_path / "in.parquet", [f"what do I owe for {number} of them" for number in range(800)])
     options = ["route", "--db", str(db), "--input", "in.parquet", "--batch-size", "5", "--output"]

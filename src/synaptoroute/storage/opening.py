@@ -107,9 +107,13 @@ def careful(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _require_place(path: Path) -> None:
-    if path.is_dir():
+    try:
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+    except PermissionError as exc:
+        raise StorageError(f"cannot look into {path.parent}: {exc.strerror}; take a folder that may be read") from exc
+    if is_folder:
         raise StorageForeignError(f"{path} is a folder, wanted a file")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise StorageError(f"the folder {path.parent} does not exist; create it first")
 
 
