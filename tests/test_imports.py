@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("encoder", "index", "storage", "catalog", "rerank", "language"),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),
-    ("errors", "forking"),
+    ("errors", "forking", "durable"),
 )
 
 

@@ -31,6 +31,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from synaptoroute.durable import sync
 from synaptoroute.errors import StorageError
 
 #: Changes whenever an older version could not read what this one writes.
@@ -89,7 +90,7 @@ def write(folder: Path, contents: Iterable[tuple[str, Content]], meta: Mapping[s
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
-            _sync(folder)
+            sync(folder)
             for old in _generations(folder)[_KEPT_GENERATIONS:]:
                 shutil.rmtree(old, ignore_errors=True)
     except OSError as exc:
@@ -112,12 +113,12 @@ def _write_generation(path: Path, contents: Iterable[tuple[str, Content]], meta:
     for name, content in contents:
         file = _path(path, name)
         files[name] = asdict(_write_opaque(file, content) if callable(content) else _write_array(file, content))
-        _sync(file)
+        sync(file)
     said = {"format": FORMAT, "meta": dict(meta), "files": files}
     manifest = path / _MANIFEST
     manifest.write_text(json.dumps({"said": said, "checksum": _checksum_of_json(said)}), encoding="utf-8")
-    _sync(manifest)
-    _sync(path)
+    sync(manifest)
+    sync(path)
 
 
 def _write_array(path: Path, content: Array | Iterable[Array]) -> _File:
@@ -135,14 +136,6 @@ def _write_array(path: Path, content: Array | Iterable[Array]) -> _File:
 def _write_opaque(path: Path, write_to: Callable[[Path], None]) -> _File:
     write_to(path)
     return _File(path.stat().st_size, _checksum_of_file(path))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------------------- reading

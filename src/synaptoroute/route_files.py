@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, TextIO, get_args
 
+from synaptoroute.durable import sync
 from synaptoroute.errors import InvalidInputError, InvalidRouteError, MissingExtraError
 from synaptoroute.models import Route, clean_name
 
@@ -205,19 +206,9 @@ def _replace(path: Path, parts: Iterable[str]) -> None:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as exc:
         raise InvalidInputError(f"cannot be written: {exc.strerror}") from exc
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------------------ JSON Lines

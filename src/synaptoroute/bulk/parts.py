@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from synaptoroute.durable import sync
 from synaptoroute.errors import InvalidInputError
 
 _MADE_OF = "made-of.json"
@@ -125,9 +125,9 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -148,11 +148,3 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     return content if isinstance(content, dict) else {}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from synaptoroute.durable import sync
 from synaptoroute.errors import StorageCorruptError, StorageError
 from synaptoroute.storage.opening import connect, connect_to_read, require_ours, transaction, translated
 from synaptoroute.storage.verifying import Verification, verify
@@ -147,15 +148,6 @@ def put_in_place(part: Path, target: Path, word: str) -> Path | None:
     part.rename(target)
     sync(target.parent)
     return aside
-
-
-def sync(path: Path) -> None:
-    """Put a file or a folder on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _log(path: Path) -> Path:
