@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
-from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, opened, require_store
+from synaptoroute.cli import completion, output
+from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, JsonDone, opened, require_store
 
 if TYPE_CHECKING:
     from synaptoroute.history import RouteChange
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.sqlite import SQLiteStorage
 
-Revision = Annotated[int, typer.Argument(min=0, help="A revision; 'routes log' tells them.")]
-Name = Annotated[str, typer.Argument(help="The snapshot's name.")]
+Revision = Annotated[
+    int, typer.Argument(min=0, autocompletion=completion.revisions, help="A revision; 'routes log' tells them.")
+]
+Name = Annotated[str, typer.Argument(autocompletion=completion.snapshot_names, help="The snapshot's name.")]
 
 snapshots = typer.Typer(no_args_is_help=True, help="Keep the routes under a name, and go back to them.")
 
@@ -50,7 +52,9 @@ def readable(db: Path) -> "Iterator[AdaptiveRouter]":
 def log(
     *,
     limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="So many entries at most; 0 for all.")] = 20,
-    route: Annotated[str | None, typer.Option(help="Only entries of this route.")] = None,
+    route: Annotated[
+        str | None, typer.Option(autocompletion=completion.route_names, help="Only entries of this route.")
+    ] = None,
     db: Db = DEFAULT_DB,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +92,9 @@ def rollback(revision: Revision, *, db: Db = DEFAULT_DB, as_json: Json = False) 
 
 
 @snapshots.command("save")
-def save(name: Name, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
+def save(
+    name: Annotated[str, typer.Argument(help="The snapshot's name.")], *, db: Db = DEFAULT_DB, as_json: Json = False
+) -> None:
     """Keep the routes as they are now; a snapshot outlives the history."""
     with readable(db) as router:
         snapshot = router.save_snapshot(name)
@@ -119,10 +125,12 @@ def use(name: Name, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
 
 
 @snapshots.command("delete")
-def delete(name: Name, *, db: Db = DEFAULT_DB) -> None:
+def delete(name: Name, *, db: Db = DEFAULT_DB, as_json: JsonDone = False) -> None:
     """Forget a snapshot."""
     with stored(db) as storage:
         storage.delete_snapshot(name)
+    if as_json:
+        output.print_json({"deleted": name})
     output.note(f"deleted snapshot {name!r}")
 
 
