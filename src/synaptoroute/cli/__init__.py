@@ -32,6 +32,7 @@ from synaptoroute.cli import (
     route,
     routes,
     safekeeping,
+    serve,
 )
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.profile import OptimizationProfile
@@ -70,6 +71,8 @@ app.command("backup")(safekeeping.backup)
 app.command("restore")(safekeeping.restore)
 app.command("verify")(safekeeping.verify)
 app.command("repair")(safekeeping.repair)
+app.command("serve")(serve.serve)
+app.add_typer(serve.keys, name="keys")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)
