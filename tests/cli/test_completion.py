@@ -102,7 +102,7 @@ def test_zsh_and_fish_get_names_as_they_are_and_what_revisions_did(folder: Path)
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes_a_name_with_a_space(folder: Path, tmp_path: Path) -> None:
     program = tmp_path / "synaptoroute"
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"{PROGRAM}\" \"$@\"\n")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{PROGRAM}" "$@"\n')
     program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(SOURCE), "HOME": str(folder)}
     script = subprocess.run(
@@ -138,6 +138,12 @@ def test_a_name_is_completed_without_an_engine(folder: Path) -> None:
         "COMP_CWORD": "3",
     }
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=60, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=True,
     )
     assert (done.stdout, done.stderr) == ("billing\n", "[]\n")

@@ -8,7 +8,6 @@ from synaptoroute.cli import output
 from synaptoroute.profile import OptimizationProfile
 
 if TYPE_CHECKING:
-    from synaptoroute.encoder.base import BaseEncoder
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.base import BaseStorage
 
@@ -47,22 +46,14 @@ def router(storage: "BaseStorage | None" = None) -> "AdaptiveRouter":
         EncoderUnavailableError: The encoder cannot be loaded.
         StorageError: The store cannot be used.
     """
+    from synaptoroute.encoder.specs import make_encoder
     from synaptoroute.router import AdaptiveRouter
 
     chosen = _chosen.get()
     return AdaptiveRouter(
-        _encoder(chosen.encoder),
+        make_encoder(chosen.encoder, chosen.profile),
         storage,
         profile=chosen.profile,
         min_confidence=chosen.min_confidence,
         actor=output.user(),
     )
-
-
-def _encoder(spec: str) -> "BaseEncoder | None":
-    if spec == BUNDLED:
-        # The router makes it for its profile.
-        return None
-    from synaptoroute.bench.accuracy import make_encoder
-
-    return make_encoder(spec)

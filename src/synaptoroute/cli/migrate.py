@@ -45,7 +45,7 @@ def migrate_encoder(
     if queries is not None and former is None:
         raise typer.BadParameter("--queries takes --from: only the former encoder can tell how they were decided")
 
-    from synaptoroute.bench.accuracy import make_encoder
+    from synaptoroute.encoder.specs import make_encoder
     from synaptoroute.labelled_files import read_queries
     from synaptoroute.router import AdaptiveRouter
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, configured, output
 
 if TYPE_CHECKING:
     from synaptoroute.server import ServerSettings
@@ -15,6 +15,7 @@ keys = typer.Typer(no_args_is_help=True, help="API keys of the HTTP server.")
 
 
 def serve(
+    context: typer.Context,
     *,
     db: Annotated[Path | None, typer.Option("--db", help="The SQLite file that holds the routes.")] = None,
     postgres: Annotated[
@@ -33,7 +34,11 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 8000 unless set, 0 takes a free one.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(envvar="SYNAPTOROUTE_CONFIG", help="TOML or YAML file with settings; arguments go first."),
+        typer.Option(
+            "--config",
+            autocompletion=completion.files(".toml", ".yaml", ".yml"),
+            help="TOML or YAML file with settings, those of the server perhaps below [server]; arguments go first.",
+        ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with the routes of the demo.")] = False,
 ) -> None:
