@@ -6,9 +6,11 @@ ones of containers among them, and sees a file that was replaced as well as one 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from synaptoroute.route_files import FileFormat, read_routes
 from synaptoroute.router import AdaptiveRouter
 
 Signature = tuple[int, int, int]
+#: Before the first look.
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,68 +31,54 @@ class Applied:
     Attributes:
         before: The revision before.
         after: The revision after; the same if nothing was to be done.
-        deleted: Names of the routes that were not in the file.
     """
 
     before: int
     after: int
-    deleted: tuple[str, ...]
 
 
 def apply(router: AdaptiveRouter, routes: list[Route], *, prune: bool) -> Applied:
-    """Put these routes; with ``prune`` also delete all others. What is there just so is left alone.
+    """Put these routes, with ``prune`` make them the only ones; all or none. What is there just so is left alone.
 
     Raises:
-        SynaptoRouteError: What ``put_routes`` and ``delete_route`` raise.
+        SynaptoRouteError: What ``put_routes`` and ``replace_routes`` raise.
     """
     before = router.revision
-    router.put_routes(routes)
-    names = {route.name for route in routes}
-    gone = tuple(route.name for route in router.routes if route.name not in names) if prune else ()
-    for name in gone:
-        router.delete_route(name)
-    return Applied(before=before, after=router.revision, deleted=gone)
+    after = router.replace_routes(routes) if prune else router.put_routes(routes)
+    return Applied(before=before, after=after)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
     """A file that may change at any time.
 
-    Args:
+    Attributes:
         path: It need not be there yet.
         file_format: By its extension unless given.
-        interval_s: Between two looks. A change counts once two looks in a row have seen the same, so that a file is
-            not read while it is being written.
+        interval_s: Between two looks. A state of the file counts once two looks in a row have seen the same, so that
+            it is not read while it is being written.
+        retry_s: Between two attempts to take a good state that could not be taken for a reason that may pass.
     """
 
-    def __init__(self, path: Path, *, file_format: FileFormat | None = None, interval_s: float = 0.25) -> None:
-        self.path = path
-        self._format: FileFormat | None = file_format
-        self._interval_s = interval_s
+    path: Path
+    file_format: FileFormat | None = None
+    interval_s: float = 0.25
+    retry_s: float = 2.0
 
-    def changes(self, stopping: threading.Event) -> Iterator[list[Route] | SynaptoRouteError]:
-        """The routes of the file, now and after every change, until the event is set.
+    def routes(self) -> list[Route]:
+        """The routes of the file.
 
-        An error instead says why the file cannot be taken as it is: it is not there, or its format or a route is
-        wrong, with the line. It comes once for every state of the file.
+        Raises:
+            InvalidInputError: It is not there, is not of its format, has a route that cannot be accepted, or none at
+                all; the message names the line.
         """
-        taken: Signature | None = None
-        seen = self._signature()
-        first = True
-        while True:
-            if first or seen != taken:
-                first, taken = False, seen
-                try:
-                    yield read_routes(self.path, self._format)
-                except SynaptoRouteError as exc:
-                    yield exc
-            while True:
-                if stopping.wait(self._interval_s):
-                    return
-                before, seen = seen, self._signature()
-                if seen == before and seen != taken:
-                    break
+        routes = read_routes(self.path, self.file_format)
+        if not routes:
+            # An editor that truncates before it writes shows this; a file of no routes would delete them all.
+            raise InvalidInputError(f"{self.path}: there is no route in it")
+        return routes
 
-    def _signature(self) -> Signature | None:
+    def signature(self) -> Signature | None:
         """Another one after every change; None while there is no file."""
         try:
             found = os.stat(self.path)  # noqa: PTH116 - follows the links by which mounted files are replaced
@@ -104,23 +94,32 @@ def follow(
     failed: Callable[[SynaptoRouteError], None],
     stopping: threading.Event,
 ) -> None:
-    """Take every good state of a file until the event is set; a bad one leaves things as they are and is told.
+    """Take the file as it is and after every change, until the event is set; a bad state changes nothing.
 
     Args:
         followed: The file.
-        take: Given the routes of the file. What it raises of ours is told like a bad file, and the next state is
-            waited for.
-        failed: Told what is wrong.
+        take: Given its routes. What it raises of ours is told like a bad file; unless it lies with the routes, taking
+            is tried again until it works or the file changes.
+        failed: Told what is wrong, once for every state of the file and reason.
         stopping: Ends it.
     """
-    for change in followed.changes(stopping):
-        if isinstance(change, SynaptoRouteError):
-            failed(change)
-            continue
-        try:
-            if not change:
-                # An editor that truncates before it writes shows this; a file of no routes would delete them all.
-                raise InvalidInputError(f"{followed.path}: there is no route in it")
-            take(change)
-        except SynaptoRouteError as exc:
-            failed(exc)
+    last: Signature | object | None = _NOTHING
+    settled: Signature | object | None = _NOTHING
+    told, retry_at = "", math.inf
+    while True:
+        seen = followed.signature()
+        if seen == last and (seen != settled or time.monotonic() >= retry_at):
+            if seen != settled:
+                told = ""
+            settled, retry_at = seen, math.inf
+            try:
+                take(followed.routes())
+            except SynaptoRouteError as exc:
+                if not isinstance(exc, InvalidInputError):
+                    retry_at = time.monotonic() + followed.retry_s
+                if str(exc) != told:
+                    told = str(exc)
+                    failed(exc)
+        last = seen
+        if stopping.wait(followed.interval_s):
+            return

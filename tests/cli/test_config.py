@@ -123,9 +123,9 @@ def test_a_sound_file_is_sound_and_slips_in_the_environment_are_told(monkeypatch
     assert run("config", "check").stderr == "synaptoroute.toml is sound\n"
     monkeypatch.setenv("SYNAPTOROUTE_MIN_CONFIDENSE", "0.5")
     result = run("config", "check")
-    assert result.code == 0
-    assert "SYNAPTOROUTE_MIN_CONFIDENSE; did you mean 'SYNAPTOROUTE_MIN_CONFIDENCE'?" in result.stderr
-    assert run("config", "check", "--strict").code == 1
+    assert result.code == 1
+    assert "SYNAPTOROUTE_MIN_CONFIDENSE" in result.stderr
+    assert "SYNAPTOROUTE_MIN_CONFIDENCE" in result.stderr
 
 
 def test_a_variable_with_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

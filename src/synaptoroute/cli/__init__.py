@@ -26,6 +26,7 @@ from synaptoroute.cli import (
     evaluate,
     fit,
     history,
+    init,
     lint,
     migrate,
     output,
@@ -33,6 +34,8 @@ from synaptoroute.cli import (
     routes,
     safekeeping,
     serve,
+    top,
+    watch,
 )
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.profile import OptimizationProfile
@@ -74,6 +77,9 @@ app.command("repair")(safekeeping.repair)
 app.command("serve")(serve.serve)
 app.add_typer(serve.keys, name="keys")
 app.add_typer(bench.app, name="bench")
+app.command("init")(init.init)
+app.command("watch")(watch.watch)
+app.command("top")(top.top)
 app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
@@ -134,8 +140,8 @@ def _synaptoroute(
 
     Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query has no route.
     """
-    if context.invoked_subcommand != "config":
-        # ``config`` is there to say what is wrong with the file.
+    if context.invoked_subcommand not in {"config", "serve"}:
+        # The one is there to say what is wrong with the file, the other reads it by itself.
         configured.require_sound(context)
     output.be_quiet(quiet)
     engine.choose(engine.Chosen(encoder=encoder, profile=profile, min_confidence=min_confidence))

@@ -1,5 +1,6 @@
 """``synaptoroute config``: which settings count, where each is from, and whether the file of them is sound."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,11 +64,11 @@ def check(
     context: typer.Context,
     file: File = None,
     *,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on variables that nothing reads too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check the file of settings and the variables of the environment.
 
+    Variables that nothing reads are slips, and the server would refuse to start.
     Exit codes: 0 sound, 1 not, 2 wrong usage.
     """
     from synaptoroute.cli import settings_file
@@ -83,9 +84,11 @@ def check(
         _server_settings(read)
     except SynaptoRouteError as exc:
         problems.append(str(exc))
-    known = [configured.variable(key) for key in Settings.model_fields]
-    warnings = settings_file.unknown_variables([*known, *_server_variables()])
-    sound = not problems and not (strict and warnings)
+    warnings: list[str] = []
+    if not settings_file.server_keys():
+        # Else the server's own check has found them.
+        warnings = settings_file.unknown_variables(configured.variable(key) for key in Settings.model_fields)
+    sound = not problems
     if as_json:
         path = None if counts is None else str(counts)
         output.print_json({"sound": sound, "file": path, "problems": problems, "warnings": warnings})
@@ -105,8 +108,24 @@ def _shown(value: Any) -> output.Cell:
 
 
 def _server_settings(file: "SettingsFile") -> list[dict[str, Any]]:
-    return []
+    """The settings of ``serve`` that are not those of all commands; none where what it needs is not installed.
 
+    Raises:
+        InvalidSettingError: One of them cannot be accepted.
+    """
+    from synaptoroute.cli import settings_file
+    from synaptoroute.cli.settings import SERVER, Settings, plain
 
-def _server_variables() -> list[str]:
-    return []
+    keys = [key for key in settings_file.server_keys() if key not in Settings.model_fields or key in file.server]
+    if not keys:
+        return []
+    from synaptoroute.server import load_settings
+
+    settings = load_settings(file.path)
+    shown = []
+    for key in keys:
+        by_environment = bool(os.environ.get(configured.variable(key)))
+        source = "environment" if by_environment else "file" if key in file.server else "default"
+        value = plain(getattr(settings, key))
+        shown.append({"key": f"{SERVER}.{key}", "value": value, "source": source, "variable": configured.variable(key)})
+    return shown

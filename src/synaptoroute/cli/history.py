@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,6 @@ from synaptoroute.cli import completion, output
 from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, JsonDone, opened, require_store
 
 if TYPE_CHECKING:
-    from synaptoroute.history import RouteChange
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.sqlite import SQLiteStorage
 
@@ -79,7 +78,7 @@ def diff(first: Revision, second: Revision, *, db: Db = DEFAULT_DB, as_json: Jso
         output.print_json(found.to_dict())
         return
     for change in found.changes:
-        _print_change(change)
+        print_change(change.to_dict())
     output.note(f"{len(found.changes):,} routes differ between revisions {first} and {second}")
 
 
@@ -141,14 +140,15 @@ def _report(router: "AdaptiveRouter", before: int, done: str, *, as_json: bool) 
     output.note(f"{done}: {changed:,} changed, revision {router.revision}")
 
 
-def _print_change(change: "RouteChange") -> None:
-    sign = {"add": "+", "delete": "-"}.get(change.operation, "~")
-    output.print_text(f"{sign} {change.name}")
-    for text in change.removed:
+def print_change(change: dict[str, Any]) -> None:
+    """One line for the route and one for each of its differences. Takes ``RouteChange.to_dict()``."""
+    sign = {"add": "+", "delete": "-"}.get(change["operation"], "~")
+    output.print_text(f"{sign} {change['route']}")
+    for text in change["removed"]:
         output.print_text(f"    - {text}")
-    for text in change.added:
+    for text in change["added"]:
         output.print_text(f"    + {text}")
-    for field, (before, after) in change.fields.items():
-        output.print_text(f"    {field}: {before} -> {after}")
-    if change.operation == "update" and not (change.added or change.removed or change.fields):
+    for field, values in change["fields"].items():
+        output.print_text(f"    {field}: {values['before']} -> {values['after']}")
+    if change["operation"] == "update" and not (change["added"] or change["removed"] or change["fields"]):
         output.print_text("    the same utterances in another order")

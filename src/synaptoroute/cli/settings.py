@@ -5,6 +5,7 @@ declares that variable. What is given on the command line goes before the enviro
 before the default.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,4 +59,6 @@ def plain(value: Any) -> Any:
     """The value as JSON has it, secrets masked."""
     if isinstance(value, SecretStr):
         return "********"
-    return str(value) if isinstance(value, Path | OptimizationProfile) else value
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | None) and not isinstance(value, StrEnum) else str(value)

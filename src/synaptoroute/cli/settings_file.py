@@ -84,7 +84,19 @@ def require_known(path: Path, text: str, given: Iterable[Any], known: Iterable[s
     for key in given:
         if key not in known:
             name = f"{table}.{key}" if table else str(key)
-            raise InvalidInputError(f"{_place(path, text, key)}: unknown key {name!r}{nearest(str(key), known)}")
+            advice = f"; put it below [{SERVER}]" if key in server_keys() else nearest(str(key), known)
+            raise InvalidInputError(f"{_place(path, text, key)}: unknown key {name!r}{advice}")
+
+
+def server_keys() -> tuple[str, ...]:
+    """The settings of ``serve``; none where what it needs is not installed."""
+    from synaptoroute.errors import MissingExtraError
+
+    try:
+        from synaptoroute.server import ServerSettings
+    except MissingExtraError:
+        return ()
+    return tuple(ServerSettings.model_fields)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
