@@ -17,9 +17,10 @@ SOURCE = Path(synaptoroute.__file__).parent
 #: Rooms from the top of the house to its foundation; a room imports only from rooms further down.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli", "server", "integrations", "testing"),
+    ("cli",),
+    ("server", "integrations", "testing"),
     ("bench", "bulk"),
-    ("lint", "labelled_files"),
+    ("lint", "labelled_files", "followed_file"),
     ("router", "route_files"),
     ("changing", "revisions"),
     ("learning", "shadow", "migration"),
