@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("batching", "table", "evaluation", "comparison"),
     ("calibrating", "sync"),
     ("encoder", "index", "storage", "catalog", "rerank", "language"),
+    ("observability",),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),
     ("errors", "forking", "durable"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -14,6 +16,8 @@ from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.models import Decision
+from synaptoroute.observability.events import BatchEncoded
+from synaptoroute.observability.hooks import Hooks
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
@@ -57,6 +61,7 @@ class Lane:
         profile: How much of the machine one query may take.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
+        hooks: Told of what the encoder does.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -71,8 +76,11 @@ class Lane:
         profile: OptimizationProfile,
         cache_bytes: int,
         wake: Callable[[], None],
+        hooks: Hooks,
     ) -> None:
         self.encoder = encoder
+        self._hooks = hooks
+        self._ranked = threading.local()
         self.identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
         self._wake = wake
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
@@ -90,6 +98,7 @@ class Lane:
             self._decide,
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None,
+            ranked_at=self._ranked_at,
         )
 
     @property
@@ -132,15 +141,32 @@ class Lane:
 
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
-        return encode_checked(self.encoder, texts, alone=True)
+        if not self._hooks.batches:
+            return encode_checked(self.encoder, texts, alone=True)
+        began, failed = time.monotonic(), True
+        try:
+            vectors = encode_checked(self.encoder, texts, alone=True)
+            failed = False
+        finally:
+            event = BatchEncoded(texts=len(texts), took_s=time.monotonic() - began, failed=failed)
+            self._hooks.batch_encoded(event)
+        return vectors
 
     def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
         current = self._current
         if not self.settled(current.table):
             self._wake()
-        decisions = current.table.decide(texts, vectors, **asked._asdict())
+        ranked = self._note_ranked if self._hooks.queries else None
+        decisions = current.table.decide(texts, vectors, **asked._asdict(), ranked=ranked)
         for text, decision in zip(texts, decisions, strict=True):
             current.decisions.put((text, asked), decision)
         for observer in self.observers:
             observer(texts, vectors, asked, decisions)
         return decisions
+
+    def _note_ranked(self) -> None:
+        self._ranked.at = time.monotonic()
+
+    def _ranked_at(self) -> float:
+        """When the decision that this thread has just made had its ranking; now if nobody heard of queries then."""
+        return self._ranked.__dict__.pop("at", None) or time.monotonic()

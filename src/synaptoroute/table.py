@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -334,6 +334,7 @@ class RouteTable:
         limits: Limits = NO_LIMITS,
         allow: Iterable[str] | None = None,
         exact: bool = False,
+        ranked: Callable[[], None] | None = None,
     ) -> list[Decision]:
         """Route encoded queries.
 
@@ -344,6 +345,7 @@ class RouteTable:
             limits: What the best route must reach.
             allow: Names of the only routes to consider; None considers all.
             exact: Compare with every row even where the index would approximate.
+            ranked: Called once the routes are ranked and only the limits are to be asked.
 
         Raises:
             RouteNotFoundError: A name in ``allow`` is not a route.
@@ -353,6 +355,8 @@ class RouteTable:
         # No more than there are: room is made for as many as are asked for.
         with one_blas_thread():
             ranking = self.rank(texts, vectors, max(min(top_k, len(self)), 2), self._mask(allow), exact=exact)
+        if ranked is not None:
+            ranked()
         positions = self.index.positions(ranking.owners[:, :top_k], ranking.rows[:, :top_k])
         # Lists of Python numbers: taking them out of arrays one by one costs more than deciding.
         rows = zip(
