@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from synaptoroute.observability.hooks import Hook
+
 
 class QueueFigures(Protocol):
     """Of the queue before the encoder; ``BatcherHealth`` has them."""
@@ -91,8 +93,16 @@ class RouterStatus:
 
 
 class Watched(Protocol):
-    """What can be looked at; a router can."""
+    """What can be looked at and be heard; a router can."""
 
     def status(self) -> RouterStatus:
         """What it is doing now."""
+        ...
+
+    def add_hook(self, hook: Hook, /) -> None:
+        """Tell a hook what it does from now on."""
+        ...
+
+    def remove_hook(self, hook: Hook, /) -> None:
+        """Tell it no more."""
         ...

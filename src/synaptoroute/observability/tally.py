@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.models import Decision
 from synaptoroute.observability.events import BatchEncoded, QueriesDecided, QueriesUnanswered, QueryEvent, Unanswered
 
 #: Notes are counted when there are so many, or when somebody asks. Counting as many takes about a millisecond.
@@ -20,9 +21,7 @@ _LARGE_CALL = 64
 OTHER = "other"
 
 #: Upper bounds in seconds: a known decision takes a few microseconds, a new one milliseconds.
-SECONDS = (
-    (0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-)
+SECONDS = (0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TEXTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
 COSINES = tuple(step / 10 for step in range(-2, 11))
@@ -41,10 +40,10 @@ class Histogram:
         self._counts: NDArray[np.int64] = np.zeros(len(self.bounds) + 1, np.int64)
         self.sum = 0.0
 
-    def add(self, value: float) -> None:
-        """One value."""
-        self._counts[bisect.bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def add(self, value: float, count: int = 1) -> None:
+        """One value, so many times."""
+        self._counts[bisect.bisect_left(self.bounds, value)] += count
+        self.sum += value * count
 
     def add_many(self, values: Sequence[float]) -> None:
         """Several values."""
@@ -136,26 +135,32 @@ class Tally:
 
     def _count_notes(self) -> None:
         """Holds the lock; others go on noting meanwhile."""
-        events = []
+        events: list[QueriesDecided] = []
         while self._notes and len(events) < 2 * _NOTES_AT_ONCE:
             events.append(self._notes.popleft())
         if not events:
             return
-        decisions = [decision for event in events for decision in event.decisions]
-        names = Counter(decision.name for decision in decisions)
-        abstained = names.pop(None, 0)
-        self.results["abstained"] += abstained
-        self.results["matched"] += len(decisions) - abstained
-        for name, count in names.items():
-            assert name is not None  # noqa: S101 - None was taken out
+        # The same decision objects come again and again where decisions are known: each is looked at once.
+        each = [decision for event in events for decision in event.decisions]
+        distinct = dict(zip(map(id, each), each, strict=True))
+        for key, count in Counter(map(id, each)).items():
+            self._count_decision(distinct[key], count)
+        self.durations.add_many([event.stages.ended - event.stages.began for event in events])
+        fresh = [event.stages for event in events if event.stages.searched_from]
+        self.known += len(each) - sum([len(event.decisions) for event in events if event.stages.searched_from])
+        self.stages["queue"].add_many([s for stages in fresh if (s := stages.queue_s) is not None])
+        self.stages["search"].add_many([s for stages in fresh if (s := stages.search_s) is not None])
+        self.stages["decide"].add_many([s for stages in fresh if (s := stages.decide_s) is not None])
+
+    def _count_decision(self, decision: Decision, count: int) -> None:
+        name = decision.name
+        if name is None:
+            self.results["abstained"] += count
+        else:
+            self.results["matched"] += count
             known = name in self.routes or len(self.routes) - (OTHER in self.routes) < self._room
             self.routes[name if known else OTHER] += count
-        self.reasons.update(Counter(decision.reason.value for decision in decisions))
-        self.confidence.add_many([decision.confidence for decision in decisions])
-        self.score.add_many([decision.score for decision in decisions if decision.score is not None])
-        stages = [event.stages for event in events]
-        self.known += sum(len(event.texts) for event in events if event.stages.known)
-        self.durations.add_many([each.total_s for each in stages])
-        self.stages["queue"].add_many([s for each in stages if (s := each.queue_s) is not None])
-        self.stages["search"].add_many([s for each in stages if (s := each.search_s) is not None])
-        self.stages["decide"].add_many([s for each in stages if (s := each.decide_s) is not None])
+        self.reasons[decision.reason.value] += count
+        self.confidence.add(decision.confidence, count)
+        if decision.score is not None:
+            self.score.add(decision.score, count)
