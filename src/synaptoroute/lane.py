@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from synaptoroute.asking import Terms
 from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.explaining import Cached, Explaining, Explanation, Source
 from synaptoroute.models import Decision
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
@@ -93,11 +94,13 @@ class Lane:
         self._current = _Current(
             table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
         )
-        self.batcher: Batcher[Terms, Decision] = Batcher(
+        self._vectors = EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None
+        #: A key of ``Terms`` gets Decisions, one of ``Explaining`` Explanations.
+        self.batcher: Batcher[Terms | Explaining, Any] = Batcher(
             self._encode_queries,
-            self._decide,
+            self._answer,
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
-            EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None,
+            self._vectors,
             ranked_at=self._ranked_at,
         )
 
@@ -129,6 +132,23 @@ class Lane:
             observer(texts, None, asked, known)
         return known
 
+    def explaining(self, texts: Sequence[str], asked: Terms, confidence_from: Source | None) -> Explaining:
+        """The key with which the batcher explains these queries.
+
+        Args:
+            texts: The queries.
+            asked: How to decide them.
+            confidence_from: Who set ``asked.limits.min_confidence``.
+        """
+        return Explaining(
+            asked=asked, confidence_from=confidence_from, cached=tuple(self._cached(text, asked) for text in texts)
+        )
+
+    def _cached(self, text: str, asked: Terms) -> Cached | None:
+        if (text, asked) in self._current.decisions:
+            return "decision"
+        return "vector" if self._vectors is not None and text in self._vectors else None
+
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         """Unit rows (n, dim); the progress is told every 256 texts."""
         if progress is None:
@@ -152,20 +172,36 @@ class Lane:
             self._hooks.batch_encoded(event)
         return vectors
 
-    def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+    def _answer(
+        self, asked: Terms | Explaining, texts: Sequence[str], vectors: Vectors
+    ) -> list[Decision] | list[Explanation]:
         current = self._current
         if not self.settled(current.table):
             self._wake()
-        ranked = self._note_ranked if self._hooks.queries else None
-        decisions = current.table.decide(texts, vectors, **asked._asdict(), ranked=ranked)
+        if isinstance(asked, Explaining):
+            explanations = asked.explained(current.table, texts, vectors)
+            self._decided(current, asked.asked, texts, vectors, [each.decision for each in explanations])
+            return explanations
+        decisions = self._decisions(current.table, asked, texts, vectors)
+        self._decided(current, asked, texts, vectors, decisions)
+        return decisions
+
+    def _decided(
+        self, current: _Current, asked: Terms, texts: Sequence[str], vectors: Vectors, decisions: list[Decision]
+    ) -> None:
         for text, decision in zip(texts, decisions, strict=True):
             current.decisions.put((text, asked), decision)
         for observer in self.observers:
             observer(texts, vectors, asked, decisions)
-        return decisions
 
-    def _note_ranked(self) -> None:
+    def _decisions(self, table: RouteTable, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+        if not self._hooks.queries:
+            return table.decide(texts, vectors, **asked._asdict())
+        # In two steps, for somebody wants to know how long each of them takes.
+        allow = table.mask(asked.allow)
+        ranking = table.ranked(texts, vectors, top_k=asked.top_k, allow=allow, exact=asked.exact)
         self._ranked.at = time.monotonic()
+        return table.decisions(ranking, top_k=asked.top_k, limits=asked.limits)
 
     def _ranked_at(self) -> float:
         """When the decision that this thread has just made had its ranking; now if nobody heard of queries then."""
