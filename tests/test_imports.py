@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "server", "integrations", "testing"),
     ("bench", "bulk"),
-    ("lint", "labelled_files"),
+    ("lint", "labelled_files", "replaying"),
     ("router", "route_files"),
     ("changing", "revisions"),
     ("learning", "shadow", "migration"),

@@ -25,7 +25,7 @@ from synaptoroute.history import checked_actor
 from synaptoroute.lane import Lane
 from synaptoroute.models import Decision, clean_query
 from synaptoroute.observability.hooks import Hook, Hooks
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 from synaptoroute.observability.status import RouterStatus
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.replica import RouterReplica
@@ -158,7 +158,7 @@ class AdaptiveRouter(Changing, Revisions):
         if not self._hooks.queries:
             texts, asked, deadline_s = self._asked(queries, options)
             return self._lane.known(texts, asked) or self._decided(texts, asked, deadline_s)
-        stages = Stages()
+        stages = CallStages()
         try:
             texts, asked, deadline_s = self._asked(queries, options)
             decisions = self._lane.known(texts, asked) or self._decided(texts, asked, deadline_s, stages)
@@ -169,7 +169,7 @@ class AdaptiveRouter(Changing, Revisions):
         return decisions
 
     def _decided(
-        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: Stages | None = None
+        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: CallStages | None = None
     ) -> list[Decision]:
         while True:
             lane = self._lane
@@ -188,7 +188,7 @@ class AdaptiveRouter(Changing, Revisions):
         if not self._hooks.queries:
             texts, asked, deadline_s = self._asked(queries, options)
             return self._lane.known(texts, asked) or await self._adecided(texts, asked, deadline_s)
-        stages = Stages()
+        stages = CallStages()
         try:
             texts, asked, deadline_s = self._asked(queries, options)
             decisions = self._lane.known(texts, asked) or await self._adecided(texts, asked, deadline_s, stages)
@@ -199,7 +199,7 @@ class AdaptiveRouter(Changing, Revisions):
         return decisions
 
     async def _adecided(
-        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: Stages | None = None
+        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: CallStages | None = None
     ) -> list[Decision]:
         while True:
             lane = self._lane
@@ -216,11 +216,24 @@ class AdaptiveRouter(Changing, Revisions):
 
     def explain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
         """``explain`` for several queries, all on the same revision, in order; they are encoded as one call."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            explained = self._explained(texts, asked, options, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, [each.decision for each in explained], stages)
+        return explained
+
+    def _explained(
+        self, texts: list[str], asked: Terms, options: RouteOptions, deadline_s: float | None, stages: CallStages
+    ) -> list[Explanation]:
         while True:
             lane = self._lane
             try:
-                return lane.batcher.run(texts, self._explaining(lane, texts, asked, options), deadline_s=deadline_s)
+                key = self._explaining(lane, texts, asked, options)
+                return lane.batcher.run(texts, key, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise
@@ -231,12 +244,24 @@ class AdaptiveRouter(Changing, Revisions):
 
     async def aexplain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
         """``explain_many`` without blocking the event loop."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            explained = await self._aexplained(texts, asked, options, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, [each.decision for each in explained], stages)
+        return explained
+
+    async def _aexplained(
+        self, texts: list[str], asked: Terms, options: RouteOptions, deadline_s: float | None, stages: CallStages
+    ) -> list[Explanation]:
         while True:
             lane = self._lane
             try:
                 key = self._explaining(lane, texts, asked, options)
-                return await lane.batcher.arun(texts, key, deadline_s=deadline_s)
+                return await lane.batcher.arun(texts, key, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise

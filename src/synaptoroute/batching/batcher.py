@@ -17,7 +17,7 @@ from synaptoroute.batching.queue import Call, CallFuture, K, R
 from synaptoroute.caching import EmbeddingCache, Vector
 from synaptoroute.errors import RouterClosedError
 from synaptoroute.forking import PerProcess
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 
 #: Up to this many texts of known vectors are decided in the event loop: it takes less time than going to a thread.
 _DECIDED_IN_LOOP = 32
@@ -42,7 +42,7 @@ class Batcher(Generic[K, R]):
             together, from workers, callers' threads and event loops.
         limits: How much at once, how much may wait.
         cache: Vectors known already; what is encoded is added.
-        ranked_at: Tells, in the thread that has just decided, when it had searched and ranked; for ``Stages``.
+        ranked_at: Tells, in the thread that has just decided, when it had searched and ranked; for ``CallStages``.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Batcher(Generic[K, R]):
         self._closed = False
 
     def run(
-        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: Stages | None = None
+        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: CallStages | None = None
     ) -> list[R]:
         """One result for each text, in order. Blocks; for plain threads.
 
@@ -96,7 +96,7 @@ class Batcher(Generic[K, R]):
             raise
 
     async def arun(
-        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: Stages | None = None
+        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: CallStages | None = None
     ) -> list[R]:
         """``run`` for event loops, which it never blocks. Cancelling it drops the call."""
         crew, known = self._begin(texts)
@@ -165,7 +165,7 @@ def _call(
     known: Sequence[Vector | None],
     future: CallFuture[R],
     deadline_s: float | None,
-    stages: Stages | None = None,
+    stages: CallStages | None = None,
 ) -> Call[K, R]:
     now = time.monotonic()
     return Call(texts, key, known, future, now, math.inf if deadline_s is None else now + deadline_s, stages)

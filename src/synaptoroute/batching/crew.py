@@ -22,7 +22,7 @@ from synaptoroute.caching import EmbeddingCache, Vector
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import DeadlineExceededError, EncoderError, RouterClosedError
 from synaptoroute.forking import close_at_exit
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Crew(Generic[K, R]):
         close_at_exit(self, _close_at_once)
 
     def decide(
-        self, key: K, texts: Sequence[str], rows: Sequence[Vector | None], stages: Stages | None = None
+        self, key: K, texts: Sequence[str], rows: Sequence[Vector | None], stages: CallStages | None = None
     ) -> list[R]:
         """The results for texts whose rows are all known. Raises what deciding raises."""
         if not texts:

@@ -13,7 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 from synaptoroute.batching.limits import BatchLimits
 from synaptoroute.caching import Vector
 from synaptoroute.errors import RouterOverloadedError
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -53,7 +53,7 @@ class Call(Generic[K, R]):
         future: CallFuture[R],
         now: float,
         deadline: float = math.inf,
-        stages: Stages | None = None,
+        stages: CallStages | None = None,
     ) -> None:
         self.texts, self.key, self.future, self.stages = texts, key, future, stages
         self.since, self.deadline = now, deadline

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from synaptoroute.decision.policy import Limits
 from synaptoroute.models import Decision
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 
 
 class Conditions(Protocol):
@@ -49,7 +49,7 @@ class QueriesDecided(NamedTuple):
     texts: Sequence[str]
     conditions: Conditions
     decisions: Sequence[Decision]
-    stages: Stages
+    stages: CallStages
 
 
 class Unanswered(StrEnum):
@@ -79,7 +79,7 @@ class QueriesUnanswered:
     error: str
     shed_for: str | None
     queries: int
-    stages: Stages
+    stages: CallStages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

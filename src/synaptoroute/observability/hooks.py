@@ -33,7 +33,7 @@ from synaptoroute.observability.events import (
     Unanswered,
     UpkeepEvent,
 )
-from synaptoroute.observability.stages import Stages
+from synaptoroute.observability.stages import CallStages
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class Hooks:
 
     # ------------------------------------------------------------------------------------------------- telling
     def decided(
-        self, texts: Sequence[str], conditions: Conditions, decisions: Sequence[Decision], stages: Stages
+        self, texts: Sequence[str], conditions: Conditions, decisions: Sequence[Decision], stages: CallStages
     ) -> None:
         """A call was answered."""
         stages.ended = time.monotonic()
@@ -173,7 +173,7 @@ class Hooks:
             except Exception as exc:  # noqa: BLE001 - a hook must not cost an answer
                 self._complain(hook, exc)
 
-    def unanswered(self, queries: object, exc: BaseException, stages: Stages) -> None:
+    def unanswered(self, queries: object, exc: BaseException, stages: CallStages) -> None:
         """A call ended with this error."""
         stages.ended = time.monotonic()
         event = QueriesUnanswered(

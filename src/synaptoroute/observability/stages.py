@@ -1,11 +1,11 @@
-"""Stages: when one call of ``route`` or its like came to each step of its way."""
+"""CallStages: when one call of ``route`` or its like came to each step of its way."""
 
 from __future__ import annotations
 
 import time
 
 
-class Stages:
+class CallStages:
     """The times of one call, in seconds of ``time.monotonic``; 0 for a step that it did not need.
 
     Made when the call begins, and only if a hook hears of queries; whoever takes the call a step further notes it. Once
@@ -27,7 +27,7 @@ class Stages:
         self.began = time.monotonic()
         self.taken = self.encoded = self.searched_from = self.ranked = self.decided = self.ended = 0.0
 
-    def decided_with(self, other: Stages) -> None:
+    def decided_with(self, other: CallStages) -> None:
         """This call was decided together with another one."""
         self.searched_from, self.ranked, self.decided = other.searched_from, other.ranked, other.decided
 
