@@ -296,6 +296,7 @@ class AdaptiveRouter(Changing, Revisions):
             fitted_at=self._fitted_at(table),
             encoder=lane.identity.name,
             fingerprint=lane.identity.fingerprint,
+            provider=str(getattr(lane.encoder, "provider", "custom")),
             dim=lane.identity.dim,
             vector_hits=cache.hits if cache else 0,
             vector_misses=cache.misses if cache else 0,
