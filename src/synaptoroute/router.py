@@ -325,11 +325,15 @@ class AdaptiveRouter(Changing, Revisions):
         await asyncio.to_thread(self.warm_up)
         return self
 
-    def warm_up(self) -> None:
-        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes."""
+    def warm_up(self, timeout_s: float | None = None) -> bool:
+        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes.
+
+        Returns:
+            False if learning took longer than the timeout; it goes on.
+        """
         self._require_open()
         self._lane.encode(["warm up"])
-        self.wait_until_fitted()
+        return self.wait_until_fitted(timeout_s)
 
     async def stop(self, drain_s: float | None = None) -> None:
         """``close`` without blocking the event loop."""
