@@ -1,6 +1,5 @@
 """``synaptoroute serve`` and ``synaptoroute keys``: the HTTP server."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,4 +103,6 @@ def new(
 
 
 def _log(settings: "ServerSettings") -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from synaptoroute.observability import logs
+
+    logs.configure(level=settings.log_level, format=settings.log_format)

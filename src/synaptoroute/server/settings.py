@@ -126,6 +126,23 @@ class ServerSettings(BaseSettings):
     max_connections: int = Field(4_096, ge=1, le=1_000_000, description="Connections at once; more are closed.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(False, description="Log each request: client, method, path without query, status.")  # noqa: FBT003
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="How logs are written; auto takes text on a terminal, else JSON lines."
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus.")  # noqa: FBT003
+    metrics_open: bool = Field(False, description="Answer /metrics without a key.")  # noqa: FBT003
+    telemetry: bool = Field(
+        False,  # noqa: FBT003
+        description="Traces and metrics by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where to.",
+    )
+    telemetry_queries: bool = Field(False, description="Write the texts of queries into traces.")  # noqa: FBT003
+    records: Path | None = Field(None, description="JSON Lines file that gets a record of every decision.")
+    records_queries: Literal["none", "hash", "text"] = Field(
+        "none", description="What of a query is recorded: nothing, a hash made with records_key, or its text."
+    )
+    records_key: SecretStr | None = Field(None, description="Secret of 16 characters and more for hashes of queries.")
+    records_mib: int = Field(64, ge=1, le=65_536, description="Size at which a file of records is full, in MiB.")
+    records_files: int = Field(8, ge=0, le=10_000, description="Full files of records that are kept.")
     docs: bool = Field(True, description="Serve /docs and /openapi.json.")  # noqa: FBT003
 
     @classmethod
@@ -165,7 +182,7 @@ class ServerSettings(BaseSettings):
                 raise ValueError("wanted a number per unit of time, such as 100/second or 5000/minute") from None
         return value
 
-    @field_validator("db", "keys_file", "routes", "tls_certificate", "tls_key", mode="after")
+    @field_validator("db", "keys_file", "routes", "records", "tls_certificate", "tls_key", mode="after")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None

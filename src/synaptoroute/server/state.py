@@ -18,6 +18,7 @@ from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.watching import Watching
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -45,6 +46,7 @@ class ServerState:
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        watching: What the server tells of itself.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -60,20 +62,18 @@ class ServerState:
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
+        self.watching = Watching(router, settings)
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
+        self.watching.start()
         wait_s = self.settings.learn_before_ready_s
-
-        def warm_up() -> None:
-            self.router.route("warm up")
-            self.router.wait_until_fitted(wait_s)
-
         try:
-            await asyncio.to_thread(warm_up)
+            # Not by a query, which would be counted and recorded.
+            await asyncio.to_thread(self.router.warm_up, wait_s)
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
@@ -101,6 +101,7 @@ class ServerState:
         self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
             await self.router.stop(self.settings.drain_s)
+        await asyncio.to_thread(self.watching.close)
 
 
 def state_of(request: Request) -> ServerState:
