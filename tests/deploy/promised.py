@@ -26,8 +26,14 @@ def variables() -> set[str]:
 
 def is_answered(path: str) -> bool:
     """Whether a GET of the path leads somewhere."""
+    return answered(path)[0] != 404
+
+
+def answered(path: str) -> tuple[int, str]:
+    """The status and the body of a GET of the path."""
     app = create_app(load_settings())
     statuses: list[int] = []
+    body = bytearray()
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -35,6 +41,8 @@ def is_answered(path: str) -> bool:
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
+        else:
+            body.extend(message.get("body", b""))
 
     scope: dict[str, Any] = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
@@ -42,4 +50,4 @@ def is_answered(path: str) -> bool:
         "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000),
     }  # fmt: skip
     asyncio.run(app(scope, receive, send))
-    return statuses != [404]
+    return statuses[0], body.decode()
