@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import health, routes, routing
+from synaptoroute.server import health, map, pages, routes, routing, traffic
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -27,6 +27,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     routing.router,
     routes.router,
     health.router,
+    traffic.router,
+    map.router,
+    pages.router,
 )
 
 _OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}

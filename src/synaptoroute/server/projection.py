@@ -6,6 +6,7 @@ but found among the vectors themselves: an utterance is *astray* if the nearest 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,10 +82,12 @@ class RouteMap:
     Attributes:
         plane: To place other vectors in it.
         answer: What ``GET /v1/map`` says, as JSON types.
+        body: The same as JSON. Made with the map, for 5,000 points take 10 ms.
     """
 
     plane: Plane
     answer: dict[str, Any]
+    body: bytes
 
 
 def draw(table: RouteTable, limit: int, names: Iterable[str] | None = None) -> RouteMap:
@@ -118,17 +121,15 @@ def draw(table: RouteTable, limit: int, names: Iterable[str] | None = None) -> R
             names_of, texts, np.round(plane.place(vectors), 5).tolist(), astray, strict=True
         )
     ]
-    return RouteMap(
-        plane,
-        {
-            "points": points,
-            "overlaps": _overlaps(points, Counter(names_of)),
-            "explained": list(plane.explained),
-            "shown": len(points),
-            "total": total,
-            "revision": table.revision,
-        },
-    )
+    answer = {
+        "points": points,
+        "overlaps": _overlaps(points, Counter(names_of)),
+        "explained": list(plane.explained),
+        "shown": len(points),
+        "total": total,
+        "revision": table.revision,
+    }
+    return RouteMap(plane, answer, json.dumps(answer, ensure_ascii=False).encode())
 
 
 def _chosen(counts: Rows, limit: int) -> tuple[list[int], Rows, list[Rows]]:

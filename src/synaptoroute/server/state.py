@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.insight import Insight
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
@@ -31,6 +32,7 @@ class ServerState:
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
+        insight: What is found out about the router while it is served.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -43,6 +45,7 @@ class ServerState:
         self.draining = False
         self.in_flight = 0
         self.started_at = time.monotonic()
+        self.insight = Insight(router)
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
@@ -62,6 +65,7 @@ class ServerState:
 
     async def stop(self) -> None:
         """Close what the server has opened."""
+        self.insight.close()
         if self.owned:
             await self.router.stop(self.settings.drain_s)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from synaptoroute.observability.events import QueriesDecided, QueryEvent, Unanswered
 from synaptoroute.server.drift import BINS, Counts, histogram
 
 #: Seconds that are remembered.
@@ -22,7 +23,7 @@ _KINDS = ("queries", "abstained", "shed", "failed")
 
 
 class Traffic:
-    """Counts what was asked. Everything may be called from any thread, and takes microseconds.
+    """A hook that counts what was asked. Everything may be called from any thread, and takes microseconds.
 
     Args:
         clock: Seconds that never go back.
@@ -37,6 +38,17 @@ class Traffic:
         self._latencies = np.zeros((WINDOW_S, len(_ENDS_MS) + 1), np.int32)
         self._confidences = np.zeros(DECISIONS_KEPT)
         self._seen = 0
+
+    def on_query(self, event: QueryEvent) -> None:
+        """A call was answered, or not."""
+        if isinstance(event, QueriesDecided):
+            confidences = [decision.confidence for decision in event.decisions]
+            abstained = sum(decision.name is None for decision in event.decisions)
+            self.decided(confidences, abstained, event.stages.total_s * 1000)
+        elif event.why is Unanswered.SHED:
+            self.shed(event.queries)
+        elif event.why in (Unanswered.EXPIRED, Unanswered.FAILED):
+            self.failed(event.queries)
 
     def decided(self, confidences: Iterable[float], abstained: int, took_ms: float) -> None:
         """Queries that were answered together.
