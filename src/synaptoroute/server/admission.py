@@ -56,7 +56,7 @@ def head_of(scope: Scope) -> Head:
         _key(get(b"authorization"), get(b"x-api-key")),
         get(b"origin"),
         get(b"content-type", b""),
-        int(length) if length and length.isdigit() else None,
+        int(length[:18]) if length and length.isdigit() else None,
         b"transfer-encoding" in found,
     )
 
