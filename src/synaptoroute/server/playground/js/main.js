@@ -47,6 +47,7 @@ async function show() {
   leave();
   leave = () => {};
   forget(main);
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
   document.title = `${title} · SynaptoRoute`;
   for (const link of nav.querySelectorAll("a")) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");

@@ -2,6 +2,9 @@
 
 import { h } from "../dom.js";
 
+/** Kept free below a chart from the start, so that nothing moves when it is drawn. */
+const LEGEND_PX = 32;
+
 const live = new Set();
 
 /** The value of a colour of the page. */
@@ -17,16 +20,14 @@ const axis = (extra) => ({
  *
  * Gives the element, with `setData(data)`, `plot()` and `destroy()`.
  */
-export function chart(options, data, { label, height = 240 } = {}) {
-  const box = h("figure", { class: "chart", role: "img", "aria-label": label, style: { height: `${height}px` } });
+export function chart(options, data, { label, height = 220, legend = false } = {}) {
+  const box = h("figure", { class: "chart", role: "img", "aria-label": label, style: { "min-height": `${height + (legend ? LEGEND_PX : 0)}px` } });
   let plot = null;
   let current = data;
-  const size = () => ({ width: Math.max(box.clientWidth, 120), height: height - (legendHeight() || 0) });
-  const legendHeight = () => box.querySelector(".u-legend")?.offsetHeight ?? 30;
+  const size = () => ({ width: Math.max(box.clientWidth, 120), height });
   const draw = () => {
     plot?.destroy();
-    plot = new window.uPlot({ ...options({ axis, colour }), ...size() }, current, box);
-    plot.setSize(size());
+    plot = new window.uPlot({ cursor: { drag: { x: false, y: false } }, legend: { show: legend }, ...options({ axis, colour }), ...size() }, current, box);
   };
   const observer = new ResizeObserver(() => {
     if (!box.isConnected) return;

@@ -52,7 +52,7 @@ export function matrix(names, cells, pick) {
     const x = left + place.get(chosen) * SIDE;
     const y = top + place.get(expected) * SIDE;
     drawing.append(
-      s("g", { class: right ? "cell right" : "cell", onclick: () => pick?.(expected, chosen) },
+      s("g", { class: right ? "cell right" : count / most > 0.6 ? "cell strong" : "cell", onclick: () => pick?.(expected, chosen) },
         s("title", {}, `${expected ?? "none"} → ${chosen ?? "none"}: ${count}`),
         s("rect", { x, y, width: SIDE - 1, height: SIDE - 1, rx: 3, "fill-opacity": right ? 0.35 : 0.25 + 0.75 * (count / most) }),
         s("text", { x: x + SIDE / 2, y: y + SIDE / 2 + 4, "text-anchor": "middle" }, count > 999 ? "…" : String(count))),

@@ -2,7 +2,7 @@
 
 import { job } from "../api.js";
 import { debounced, fill, h } from "../dom.js";
-import { count, percent, plural, shortened } from "../format.js";
+import { count, number, percent, plural, shortened } from "../format.js";
 import { alertBox, dialog, toast } from "../parts/messages.js";
 import { meter } from "../parts/figures.js";
 import { forget } from "../parts/charts.js";
@@ -153,13 +153,13 @@ function askFit() {
 
 function fitted(found) {
   const rows = [
-    ["right outcomes", "accuracy"], ["in scope, first choice right", "in_scope_accuracy"], ["out of scope, rejected", "out_of_scope_recall"],
-    ["AUROC", "auroc"], ["calibration error", "ece"],
+    ["right outcomes", "accuracy", percent], ["in scope, first choice right", "in_scope_accuracy", percent],
+    ["out of scope, rejected", "out_of_scope_recall", percent], ["AUROC", "auroc", number], ["calibration error", "ece", percent],
   ];
   return h("div", { class: "stack" },
     h("p", {}, `${plural(found.queries, "query", "queries")} were used, ${count(found.out_of_scope)} out of scope. Figures are of held-out queries.`),
     h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "num" }, "before"), h("th", { class: "num" }, "with the fit"))),
-      h("tbody", {}, rows.map(([label, key]) => h("tr", {}, h("td", {}, label), h("td", { class: "num" }, percent(found.before[key])), h("td", { class: "num" }, percent(found.after[key])))))),
+      h("tbody", {}, rows.map(([label, key, shape]) => h("tr", {}, h("td", {}, label), h("td", { class: "num" }, shape(found.before[key])), h("td", { class: "num" }, shape(found.after[key])))))),
     found.min_confidence !== null && h("p", {}, `Operating point: least confidence ${percent(found.min_confidence)}.`),
     found.promise && h("p", {}, found.promise),
     found.warnings.map((warning) => h("div", { class: "alert warn" }, warning)));

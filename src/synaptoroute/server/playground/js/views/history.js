@@ -121,10 +121,11 @@ async function differences(first, second) {
 
 async function back(revision, changed) {
   try {
-    const diff = await get("v1/diff", { first: status.revision, second: revision });
+    const from = status.revision;
+    const diff = await get("v1/diff", { first: from, second: revision });
     const body = h("div", { class: "stack" }, h("p", {}, `${plural(diff.changes.length, "route")} would change:`), changesOf(diff));
     if (!(await confirmed(`Go back to revision ${revision}?`, body, { yes: "Go back" }))) return;
-    const now = await post("v1/rollback", { revision });
+    const now = await post("v1/rollback", { revision }, { revision: from });
     toast(`The routes are those of revision ${revision}; this is revision ${now.revision}.`);
     await refresh();
     await changed();

@@ -7,6 +7,7 @@ import { complain, alertBox, toast } from "../parts/messages.js";
 import { events, may, refresh } from "../state.js";
 
 const SHOWN = 100;
+const MOST = 10000;
 const TONE = { error: "bad", warning: "warn", info: "info" };
 const KINDS = {
   duplicate: "same text in several routes", near_duplicate: "nearly the same text", unreachable_threshold: "threshold out of reach",
@@ -20,6 +21,7 @@ export async function show(root) {
   const says = h("p", { class: "small note", role: "status" });
   const more = h("button", { type: "button", class: "quiet" });
   let findings = [];
+  let at = 0;
   let severity = null;
   let shown = SHOWN;
   let loading = false;
@@ -42,7 +44,7 @@ export async function show(root) {
     if (loading) return;
     loading = true;
     try {
-      ({ findings } = await get("v1/lint"));
+      ({ findings, revision: at } = await get("v1/lint", { limit: MOST }));
       draw();
     } catch (error) {
       fill(list, h("li", {}, alertBox(error)));
@@ -54,7 +56,7 @@ export async function show(root) {
   const mend = async (finding, button) => {
     button.disabled = true;
     try {
-      await apply(finding);
+      await post("v1/lint/fix", { fixes: finding.fixes }, { revision: at });
       toast("Mended. History can undo it.");
       await refresh();
       await load();
@@ -79,12 +81,6 @@ export async function show(root) {
   return () => events.removeEventListener("revision", load);
 }
 
-/** All changes of a finding, in the way this server takes them. */
-async function apply(finding) {
-  const fixes = Array.isArray(finding.fix) ? finding.fix : finding.fix ? [finding.fix] : finding.fixes;
-  for (const fix of fixes) await post("v1/lint/fix", { fix });
-}
-
 function card(finding, mend) {
   const fixable = finding.fixes?.length > 0;
   return h("li", { class: "card finding" },
@@ -93,7 +89,7 @@ function card(finding, mend) {
         h("div", { class: "row" }, h("span", { class: `tag ${TONE[finding.severity] ?? ""}` }, KINDS[finding.kind] ?? finding.kind),
           finding.routes.slice(0, 4).map((name) => h("a", { class: "small break", href: `#/routes/${encodeURIComponent(name)}` }, name))),
         h("p", { class: "break problem" }, finding.problem),
-        h("p", { class: "small note break" }, finding.advice)),
+        h("p", { class: "small note break advice" }, finding.advice)),
       fixable && h("button", { type: "button", disabled: !may("write"), class: "fix", onclick: (event) => mend(finding, event.currentTarget) }, words(finding.fixes))));
 }
 

@@ -16,11 +16,12 @@ export function report(found) {
   const failures = failureTable(found);
   return [
     h("dl", { class: "tiles" },
-      tile("Accuracy", percent(found.accuracy), `95 %: ${percent(found.accuracy_interval[0])} – ${percent(found.accuracy_interval[1])}`),
-      tile("In scope, right", percent(found.in_scope_accuracy), `of ${count(found.n_in_scope)}; first choice ${percent(found.best_match_accuracy)}`),
-      tile("Out of scope, rejected", percent(found.oos_recall), `of ${count(found.n - found.n_in_scope)}`),
+      tile("Accuracy", percent(found.accuracy), `${percent(found.accuracy_interval[0])} to ${percent(found.accuracy_interval[1])}`),
+      tile("In scope", percent(found.in_scope_accuracy), `right, of ${count(found.n_in_scope)}`),
+      tile("Out of scope", percent(found.oos_recall), `rejected, of ${count(found.n - found.n_in_scope)}`),
+      tile("First choice", percent(found.best_match_accuracy), "right, in scope, if none abstained"),
       tile("AUROC", found.auroc === null ? "–" : number(found.auroc), "in scope against out"),
-      tile("Calibration error", percent(found.ece), "what confidence is off by"),
+      tile("Calibration error", percent(found.ece), "of the confidence"),
       tile("Wrong", count(found.failures.length), `of ${count(found.n)}`)),
     h("div", { class: "two" }, operatingPoint(found), reliability(found)),
     confusions(found, failures.show),
@@ -43,16 +44,14 @@ function operatingPoint(found) {
   const picked = () => points.map((_, place) => (place === at ? precision[place] : null));
   const curve = chart(({ axis, colour }) => ({
     scales: { x: { time: false, range: [0, 100] }, y: { range: (_, low) => [Math.max(0, Math.floor((low - 4) / 5) * 5), 100.5] } },
-    legend: { show: false },
-    cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-    axes: [axis({ label: "coverage, % of queries answered", labelSize: 18, size: 34 }), axis({ label: "precision, % of answers right", labelSize: 18, size: 42 })],
+    axes: [axis({ label: "coverage: % of queries answered", labelSize: 18, size: 34 }), axis({ label: "precision: % right", labelSize: 18, size: 42 })],
     series: [
       {},
       { label: "precision", stroke: colour("accent"), width: 2, points: { show: points.length < 3 } },
       { label: "point", stroke: colour("warn"), width: 0, points: { show: true, size: 11, fill: colour("warn"), stroke: colour("card") } },
     ],
     hooks: { ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx !== null && move(plot.cursor.idx))] },
-  }), [coverage, precision, picked()], { label: "Coverage and precision; the slider below moves along it", height: 250 });
+  }), [coverage, precision, picked()], { label: "Coverage and precision; the slider below moves along it", height: 230 });
 
   const move = (to) => {
     at = Math.min(points.length - 1, Math.max(0, to));
@@ -109,15 +108,13 @@ function reliability(found) {
   element.append(
     chart(({ axis, colour }) => ({
       scales: { x: { time: false, range: [0, 100] }, y: { range: [0, 102] } },
-      legend: { show: false },
-      cursor: { drag: { x: false, y: false } },
-      axes: [axis({ label: "confidence, %", labelSize: 18, size: 34 }), axis({ label: "first choice right, %", labelSize: 18, size: 42 })],
+        axes: [axis({ label: "confidence, %", labelSize: 18, size: 34 }), axis({ label: "% right", labelSize: 18, size: 42 })],
       series: [
         {},
         { label: "ideal", stroke: colour("soft"), dash: [4, 4], width: 1, points: { show: false } },
         { label: "right", stroke: colour("accent"), width: 2, points: { show: true, size: 8, fill: colour("accent") } },
       ],
-    }), [xs, xs, [null, ...right, null]], { label: "Share of first choices that are right, by confidence", height: 250 }),
+    }), [xs, xs, [null, ...right, null]], { label: "Share of first choices that are right, by confidence", height: 230 }),
     h("p", { class: "small note" }, "On the dashed line, confidence is what it says: of answers given with 80 %, 80 % are right. Above it the router is too modest, below too sure."),
     h("details", {}, h("summary", {}, "Figures"),
       h("table", {}, h("thead", {}, h("tr", {}, ["confidence", "queries", "right"].map((name) => h("th", { class: "num" }, name)))),

@@ -15,29 +15,28 @@ export async function show(root) {
   const tiles = h("dl", { class: "tiles" });
   const notice = h("div", {});
   const drift = h("div", { class: "stack tight" });
-  const time = (axis) => axis({ size: 34, values: (_, splits) => splits.map((at) => `${new Date(at * 1000).toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit" })}`), space: 90 });
+  const time = (axis) => axis({ size: 34, values: (_, splits) => splits.map((at) => `${new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`), space: 90 });
 
   const rate = chart(({ axis, colour }) => ({
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, 1) * 1.1] } },
-    cursor: { drag: { x: false, y: false } }, axes: [time(axis), axis({ size: 46 })],
+    axes: [time(axis), axis({ size: 46 })],
     series: [stamp(), { label: "queries/s", stroke: colour("accent"), width: 2, fill: colour("accent-wash") }, { label: "no route", stroke: colour("warn"), width: 1.5 }, { label: "turned away", stroke: colour("bad"), width: 1.5 }],
-  }), [[], [], [], []], { label: "Queries a second in the last five minutes", height: 230 });
+  }), [[], [], [], []], { label: "Queries a second in the last five minutes", legend: true, height: 210 });
 
   const speed = chart(({ axis, colour }) => ({
-    scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => [Math.max(0.05, (low ?? 1) / 2), Math.max((high ?? 10) * 1.6, 1)] } },
-    cursor: { drag: { x: false, y: false } }, axes: [time(axis), axis({ size: 56, values: (_, splits) => splits.map((value) => (value === null ? "" : `${value} ms`)) })],
-    series: [stamp(), ...[["p50", "accent"], ["p95", "stage-3"], ["p99", "warn"]].map(([label, name]) => ({ label, stroke: colour(name), width: 1.8, spanGaps: true, points: { show: true, size: 4 } }))],
-  }), [[], [], [], []], { label: "Latency percentiles by ten seconds", height: 230 });
+    scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => [10 ** Math.floor(Math.log10(low || 1)), 10 ** Math.ceil(Math.log10((high || 10) * 1.01))] } },
+    axes: [time(axis), axis({ size: 56, values: (_, splits) => splits.map((value) => (value !== null && /^[125]/.test(String(value).replace(/^[0.]+/, "")) ? `${value} ms` : "")) })],
+    series: [stamp(), ...[["p50", "accent"], ["p95", "stage-3"], ["p99", "warn"]].map(([label, name]) => ({ label, stroke: colour(name), width: 1.8, spanGaps: true, points: { show: true, size: 4 }, value: (_, value) => ms(value) }))],
+  }), [[], [], [], []], { label: "Latency percentiles by ten seconds", legend: true, height: 210 });
 
   const bars = (shift, width) => window.uPlot.paths.bars({ size: [width, 60], align: shift });
   const spread = chart(({ axis, colour }) => ({
     scales: { x: { time: false, range: [0, 100] }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, 10) * 1.08] } },
-    cursor: { drag: { x: false, y: false } },
     axes: [axis({ size: 34, label: "confidence, %", labelSize: 18 }), axis({ size: 46, label: "% of queries", labelSize: 18 })],
     series: [{ label: "confidence", value: (_, value) => (value === null ? "–" : `${value.toFixed(0)} %`) },
       { label: "now", stroke: colour("accent"), fill: colour("accent"), width: 0, paths: bars(0, 0.8), points: { show: false }, value: share },
-      { label: "when fitted", stroke: colour("warn"), width: 2, paths: window.uPlot.paths.stepped({ align: 1 }), points: { show: false }, value: share }],
-  }), [[], [], []], { label: "How sure decisions are, now and when the router was fitted", height: 260 });
+      { label: "when fitted", stroke: colour("warn"), width: 2, paths: bars(0, 1), points: { show: false }, value: share }],
+  }), [[], [], []], { label: "How sure decisions are, now and when the router was fitted", legend: true, height: 240 });
 
   const update = async () => {
     if (document.hidden) return;
@@ -81,7 +80,7 @@ export async function show(root) {
   return () => clearInterval(timer);
 }
 
-const stamp = () => ({ label: "at", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString("en")) });
+const stamp = () => ({ label: "at", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) });
 const share = (_, value) => (value === null ? "–" : `${value.toFixed(1)} %`);
 
 function verdict(confidence, live, base, state) {

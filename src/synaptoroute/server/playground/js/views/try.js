@@ -124,7 +124,7 @@ function optionFields(changed) {
 function decided(decision, text, took) {
   const why = decision.explanation ?? null;
   const [best] = decision.matches;
-  const least = why?.limits?.min_confidence?.value ?? status?.min_confidence ?? null;
+  const least = why?.limits?.min_confidence?.value ?? status?.min_confidence ?? status?.fitted?.min_confidence ?? 0.5;
   return [
     h("div", { class: decision.name ? "card verdict" : "card verdict abstained" },
       h("div", { class: "row apart" },
