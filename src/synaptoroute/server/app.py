@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import files, health, history, linting, map, pages, routes, routing, traffic, working
+from synaptoroute.server import atlas, files, health, history, linting, pages, routes, routing, traffic, working
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -32,7 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     history.router,
     health.router,
     traffic.router,
-    map.router,
+    atlas.router,
     pages.router,
 )
 

@@ -14,7 +14,6 @@ from synaptoroute.server.state import READ, State
 router = APIRouter(tags=["insight"])
 
 
-
 class Seconds(BaseModel):
     """Counts for each second, the oldest first; the last one is the current second."""
 

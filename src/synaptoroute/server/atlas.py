@@ -120,5 +120,3 @@ def _placed(over: AdaptiveRouter, found: RouteMap, text: str) -> tuple[float, fl
 
 def _distinct(names: list[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(names or ())))
-
-
