@@ -24,6 +24,7 @@ from synaptoroute.cli import (
     lint,
     migrate,
     output,
+    replay,
     route,
     routes,
     safekeeping,
@@ -61,6 +62,7 @@ routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
 app.command("lint")(lint.lint)
+app.command("replay")(replay.replay)
 app.command("backup")(safekeeping.backup)
 app.command("restore")(safekeeping.restore)
 app.command("verify")(safekeeping.verify)
