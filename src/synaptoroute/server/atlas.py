@@ -13,6 +13,7 @@ from synaptoroute.server.problems import documented
 from synaptoroute.server.projection import RouteMap
 from synaptoroute.server.schemas import DecisionAnswer
 from synaptoroute.server.state import READ, State, in_thread
+from synaptoroute.server.watching import unwatched
 
 router = APIRouter(tags=["insight"])
 
@@ -105,7 +106,8 @@ async def show_map(
 async def locate(asked: Locate, state: State) -> Located:
     """Where a query falls in the map that was asked for with the same limit and routes, and what is decided."""
     # Through the queue first: while too much is asked, this is turned away like any query.
-    decision = await state.router.aquery(asked.text, deadline_s=state.settings.deadline_ms / 1000)
+    with unwatched():
+        decision = await state.router.aquery(asked.text, deadline_s=state.settings.deadline_ms / 1000)
     found = await state.insight.maps.get(state.router, asked.limit, _distinct(asked.routes))
     x, y = await in_thread(_placed, state.router, found, asked.text)
     answer = DecisionAnswer.model_validate(decision.to_dict())

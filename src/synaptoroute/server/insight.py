@@ -27,7 +27,7 @@ class Insight:
     """What is found out about one router while it is served.
 
     Args:
-        router: Told to report its queries from now on.
+        router: Reports its queries once this is begun.
 
     Attributes:
         traffic: What was asked lately.
@@ -40,7 +40,10 @@ class Insight:
         self.traffic = Traffic()
         self.baseline = Baseline()
         self.maps = Maps()
-        router.add_hook(self.traffic)
+
+    def begin(self) -> None:
+        """Hear of queries from now on; what warms the router up is no traffic."""
+        self._router.add_hook(self.traffic)
 
     def close(self) -> None:
         """Let go of the router, which may be used further without the server."""

@@ -36,7 +36,7 @@ class Plane:
     Attributes:
         mean: Of the vectors it was made from (dim,).
         axes: Two orthonormal directions (2, dim), each with its largest component positive, so that the same vectors
-            always give the same picture.
+            always give the same picture; zeros where there is nothing to draw.
         explained: Share of the variance of all vectors along each axis.
     """
 
@@ -54,7 +54,7 @@ class Plane:
         """
         dim = vectors.shape[1]
         if not len(vectors):
-            return cls(np.zeros(dim), np.eye(2, dim), (0.0, 0.0))
+            return cls(np.zeros(dim), np.zeros((2, dim)), (0.0, 0.0))
         mean = vectors.mean(axis=0, dtype=np.float64)
         centred = vectors.astype(np.float64) - mean
         spread = centred.T @ centred / len(vectors)

@@ -80,8 +80,9 @@ class ServerState:
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
-            return
-        self.ready = True
+        else:
+            self.ready = True
+        self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
         """Do in a thread what changes something; the actor of the history goes with it.

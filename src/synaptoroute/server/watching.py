@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,19 @@ DECISIONS_KEPT = 1_000
 _ENDS_MS = 0.05 * 2 ** (np.arange(129) / 8)
 _PERCENTILES = (50, 95, 99)
 _KINDS = ("queries", "abstained", "shed", "failed")
+
+
+_unwatched: ContextVar[bool] = ContextVar("synaptoroute_unwatched", default=False)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Queries asked inside, in this task or thread, are somebody looking, as the playground does at every keystroke."""
+    token = _unwatched.set(True)
+    try:
+        yield
+    finally:
+        _unwatched.reset(token)
 
 
 class Traffic:
@@ -41,6 +56,8 @@ class Traffic:
 
     def on_query(self, event: QueryEvent) -> None:
         """A call was answered, or not."""
+        if _unwatched.get():
+            return
         if isinstance(event, QueriesDecided):
             confidences = [decision.confidence for decision in event.decisions]
             abstained = sum(decision.name is None for decision in event.decisions)

@@ -51,7 +51,6 @@ export async function show(root) {
 }
 
 function card(item, changed) {
-  const body = h("div", { class: "stack tight" });
   const says = h("p", { class: "small note", role: "status" });
   const act = async (work, done) => {
     try {
@@ -66,35 +65,65 @@ function card(item, changed) {
   };
   const path = `v1/feedback/${encodeURIComponent(item.id)}`;
   const open = item.state === "open" || item.state === "proposed";
-  const propose = h("button", { type: "button", onclick: () => act(() => job(`${path}/propose`, undefined, {
-    progress: ({ state, done, total }) => { says.textContent = total ? `Trying changes on held-out queries, ${done} of ${total}…` : `Trying changes on held-out queries (${state})…`; },
-  })) }, item.state === "proposed" ? "Propose anew" : "Propose a change");
+  const propose = h("button", {
+    type: "button",
+    class: item.state === "open" ? "primary" : null,
+    onclick: () => act(() => job(`${path}/propose`, undefined, {
+      progress: ({ state, done, total }) => {
+        propose.disabled = true;
+        says.textContent = total ? `Trying changes on held-out queries, ${done} of ${total}…` : `Trying changes on held-out queries (${state})…`;
+      },
+    }).finally(() => { propose.disabled = false; })),
+  }, item.state === "proposed" ? "Propose anew" : "Propose a change");
   const dismiss = h("button", { type: "button", class: "quiet", onclick: () => act(() => post(`${path}/dismiss`), "Dismissed.") }, "Dismiss");
-  fill(body, options(item).map((option, at) => proposal(option, item, may("write") && open
-    ? h("button", { type: "button", class: "primary", onclick: () => act(() => post(`${path}/accept`, { option: option.option ?? option.id ?? at }), "Accepted; History can undo it.") }, "Accept")
-    : null)));
-  const was = item.decision;
+  const accept = (option) => h("button", {
+    type: "button", class: option.key === item.proposal.recommended ? "primary" : null,
+    onclick: () => act(() => post(`${path}/accept`, { option: option.key }), "Accepted; History can undo it."),
+  }, "Accept");
+  const was = item.decided;
   return h("li", { class: "card stack tight feedback" },
     h("div", { class: "row apart top" },
       h("div", { class: "grow" },
-        h("p", { class: "break" }, h("q", {}, shortened(item.text, 400))),
-        h("p", { class: "small note break" }, was ? ["went to ", h("b", {}, was.name ?? "none"), was.confidence !== undefined && was.confidence !== null && ` at ${percent(was.confidence)}`, ", "] : "", "should be ", h("b", {}, item.expected ?? "none"),
-          item.actor && ` · ${item.actor}`, (item.at ?? item.created_at) && ` · ${ago(item.at ?? item.created_at)}`, item.note && ` · ${item.note}`)),
-      h("span", { class: `tag ${TONE[item.state] ?? ""}` }, item.state)),
-    body, says,
+        h("p", { class: "break said" }, h("q", {}, shortened(item.text, 400))),
+        h("p", { class: "small note break" }, was && ["went to ", h("b", {}, was.name ?? "none"), ` at ${percent(was.confidence)}, `], "should be ", h("b", {}, item.expected ?? "none"),
+          item.count > 1 && ` · said ${count(item.count)} times`, item.actor && ` · by ${item.actor}`, ` · ${ago(item.last_at ?? item.at)}`, item.note && ` · ${item.note}`)),
+      h("div", { class: "row" }, item.contradicts?.length > 0 && h("span", { class: "tag bad" }, "contradicted"), h("span", { class: `tag ${TONE[item.state] ?? ""}` }, item.state))),
+    item.outcome && h("p", { class: "small" }, item.outcome.option ? `Accepted: ${item.proposal?.options.find((option) => option.key === item.outcome.option)?.summary ?? item.outcome.option}` : "Dismissed",
+      `, revision ${item.outcome.revision}`, item.outcome.actor && `, by ${item.outcome.actor}`, "."),
+    open && item.proposal && proposed(item.proposal, may("write") ? accept : () => null),
+    says,
     open && may("write") && h("div", { class: "row" }, propose, dismiss));
 }
 
-const options = (item) => item.proposal?.options ?? item.proposals ?? item.options ?? [];
+const ORIGINS = { fit: "labelled queries", feedback: "other feedback", utterance: "utterances left out" };
 
-function proposal(option, item, accept) {
-  const { gains = [], losses = [] } = option;
-  return h("div", { class: "proposal" },
-    h("div", { class: "row apart top" }, h("p", { class: "grow break" }, option.summary ?? option.description ?? option.kind), accept),
-    h("p", { class: "small" }, h("span", { class: "plus" }, `${count(size(gains))} gained`), " · ", h("span", { class: "minus" }, `${count(size(losses))} lost`)),
-    Array.isArray(gains) && gains.slice(0, 5).map((one) => h("ins", {}, told(one))),
-    Array.isArray(losses) && losses.slice(0, 5).map((one) => h("del", {}, told(one))));
+function proposed(proposal, accept) {
+  const checks = Object.entries(proposal.checks).filter(([, number]) => number).map(([origin, number]) => `${count(number)} ${ORIGINS[origin] ?? origin}`);
+  return h("div", { class: "stack tight" },
+    h("p", { class: "small note" }, checks.length ? `Tried on ${checks.join(", ")}, none of which the routes had learned from.` : "There was nothing held out to try changes on."),
+    proposal.warnings.map((warning) => h("div", { class: "alert warn small" }, warning)),
+    h("ol", { class: "stack tight" }, proposal.options.map((option) => offered(option, option.key === proposal.recommended, accept(option)))));
 }
 
-const size = (value) => (Array.isArray(value) ? value.length : value);
-const told = (one) => (typeof one === "string" ? one : `${shortened(one.text ?? one.query, 120)}: ${one.before ?? "none"} → ${one.after ?? "none"}`);
+function offered(option, recommended, button) {
+  const { effect } = option;
+  const flips = [
+    ...option.edits.flatMap((edit) => [...edit.remove.map((text) => h("del", {}, `${edit.route}: ${shortened(text, 200)}`)), ...edit.add.map((text) => h("ins", {}, `${edit.route}: ${shortened(text, 200)}`))]),
+  ];
+  const range = effect.net_interval && ` (accuracy ${signed(effect.net_interval[0])} to ${signed(effect.net_interval[1])})`;
+  return h("li", { class: recommended ? "proposal recommended" : "proposal" },
+    h("div", { class: "row apart top" },
+      h("div", { class: "grow" },
+        h("p", { class: "break" }, option.summary, " ", recommended && h("span", { class: "tag good" }, "recommended")),
+        h("p", { class: "small" },
+          h("span", { class: effect.fixes ? "plus" : "minus" }, effect.fixes ? "mends it" : "does not mend it"), ` (${effect.decided ?? "none"}, ${percent(effect.confidence)}) · `,
+          h("span", { class: effect.gained ? "plus" : "note" }, `${count(effect.gained)} gained`), " · ", h("span", { class: effect.lost ? "minus" : "note" }, `${count(effect.lost)} lost`),
+          h("span", { class: "note" }, ` of ${count(effect.checked)}`, range))),
+      button),
+    flips.length > 0 && h("div", { class: "small" }, flips),
+    effect.gains.length + effect.losses.length > 0 && h("details", {}, h("summary", {}, "Which ones"),
+      h("ul", { class: "small" }, effect.gains.map((flip) => h("li", {}, h("ins", {}, told(flip)))), effect.losses.map((flip) => h("li", {}, h("del", {}, told(flip)))))));
+}
+
+const signed = (share) => `${share >= 0 ? "+" : "−"}${(Math.abs(share) * 100).toFixed(1)} %`;
+const told = (flip) => `${shortened(flip.text, 160)}: ${flip.before ?? "none"} → ${flip.after ?? "none"}`;

@@ -17,7 +17,7 @@ export function editor(name, { saved }) {
   const writing = may("write");
   const title = h("input", { value: name ?? "", maxlength: 128, spellcheck: "false", readonly: name !== null, required: true });
   const description = h("textarea", { rows: 2, maxlength: 8192, readonly: !writing });
-  const threshold = h("input", { type: "number", min: -1, max: 1, step: 0.01, placeholder: "none", readonly: !writing });
+  const threshold = h("input", { type: "number", min: -1, max: 1, step: "any", placeholder: "none", readonly: !writing });
   const metadata = h("textarea", { rows: 4, class: "mono", spellcheck: "false", readonly: !writing });
   const utterances = utteranceList({ writing, changed: () => note() });
   const notice = h("div", {});

@@ -99,11 +99,11 @@ export function show(root) {
 const nothing = () => h("div", { class: "card empty" }, "Nothing typed yet.");
 
 function optionFields(changed) {
-  const probability = (name) => h("input", { type: "number", min: 0, max: 1, step: 0.01, inputmode: "decimal", placeholder: "server's", name });
+  const probability = (name) => h("input", { type: "number", min: 0, max: 1, step: 0.001, inputmode: "decimal", placeholder: "server's", name });
   const topK = h("input", { type: "number", min: 1, max: 50, step: 1, value: 5 });
   const confidence = probability("min_confidence");
   const margin = probability("min_margin");
-  const threshold = h("input", { type: "number", min: -1, max: 1, step: 0.01, placeholder: "routes'" });
+  const threshold = h("input", { type: "number", min: -1, max: 1, step: 0.001, placeholder: "routes'" });
   const exact = h("input", { type: "checkbox" });
   const allow = routePicker({ label: "Only among", placeholder: "all routes" });
   for (const input of [topK, confidence, margin, threshold, exact, allow.input]) input.addEventListener("input", debounced(changed, 250));
