@@ -6,10 +6,14 @@ import { count, number, percent, plural, shortened } from "../format.js";
 import { chart } from "../parts/charts.js";
 import { matrix, meter, tile } from "../parts/figures.js";
 import { complain, confirmed, toast } from "../parts/messages.js";
-import { may, refresh, status } from "../state.js";
+import { may, refresh } from "../state.js";
 
 const MATRIX_ROUTES = 28;
 const FAILURES_SHOWN = 100;
+const POINT_SOURCES = {
+  router: "given to the server when it was started, which goes before any point set here", set: "set by somebody", fit: "chosen by fit",
+  default: "the default",
+};
 
 /** The whole report as elements. */
 export function report(found) {
@@ -83,11 +87,10 @@ function operatingPoint(found) {
   const now = h("p", { class: "small note" });
   const tell = async () => {
     try {
-      const point = await get("v1/operating-point");
-      const value = point.min_confidence ?? point.effective ?? null;
-      now.textContent = value === null ? "In use: the default, 50 %." : `In use: ${percent(value)}.`;
-    } catch {
-      now.textContent = status?.min_confidence === null || status?.min_confidence === undefined ? "" : `In use: ${percent(status.min_confidence)}.`;
+      const { min_confidence: value, source } = await get("v1/operating-point");
+      now.textContent = `In use: ${percent(value)}, ${POINT_SOURCES[source] ?? source}.`;
+    } catch (error) {
+      now.textContent = error.message;
     }
   };
   tell();

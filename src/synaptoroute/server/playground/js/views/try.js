@@ -22,7 +22,7 @@ const REASONS = {
 };
 const SOURCES = {
   call: "asked for here", route: "of the route", router: "of the server", fit: "chosen by fit", default: "the default",
-  operator: "set by the operator",
+  set: "set by somebody",
 };
 const PARTS = { head: "the learned head", neighbours: "nearest utterances (the route is not learned yet)", two_stage: "two stages, for large tables" };
 
