@@ -23,6 +23,7 @@ from synaptoroute.cli import (
     history,
     lint,
     migrate,
+    operating,
     output,
     route,
     routes,
@@ -59,6 +60,7 @@ routes.app.add_typer(history.snapshots, name="snapshot")
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
+app.command("operating-point")(operating.operating_point)
 app.command("lint")(lint.lint)
 app.command("backup")(safekeeping.backup)
 app.command("restore")(safekeeping.restore)
