@@ -29,6 +29,7 @@ from synaptoroute.cli import (
     init,
     lint,
     migrate,
+    operating,
     output,
     replay,
     route,
@@ -70,6 +71,7 @@ routes.app.add_typer(history.snapshots, name="snapshot")
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
+app.command("operating-point")(operating.operating_point)
 app.command("lint")(lint.lint)
 app.command("replay")(replay.replay)
 app.command("backup")(safekeeping.backup)
