@@ -19,6 +19,7 @@ from synaptoroute.cli import (
     demo,
     doctor,
     evaluate,
+    feedback,
     fit,
     history,
     lint,
@@ -61,6 +62,7 @@ routes.app.add_typer(history.snapshots, name="snapshot")
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
+app.add_typer(feedback.app, name="feedback")
 app.command("operating-point")(operating.operating_point)
 app.command("lint")(lint.lint)
 app.command("backup")(safekeeping.backup)

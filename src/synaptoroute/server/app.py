@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import files, health, history, linting, routes, routing, working
+from synaptoroute.server import feedback, files, health, history, linting, operating, routes, routing, working
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -28,6 +28,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
     files.router,
     working.router,
+    operating.router,
+    feedback.router,
     linting.router,
     history.router,
     health.router,

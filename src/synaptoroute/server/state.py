@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.jobs import JobStore
@@ -45,6 +46,7 @@ class ServerState:
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        corrections: What people say about decisions.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -60,6 +62,7 @@ class ServerState:
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
+        self.corrections = Corrections(router)
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
