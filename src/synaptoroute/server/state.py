@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.insight import Insight
@@ -49,6 +50,7 @@ class ServerState:
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
         watching: What the server tells of itself.
+        corrections: What people say about decisions.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -66,6 +68,7 @@ class ServerState:
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
         self.watching = Watching(router, settings)
+        self.corrections = Corrections(router)
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
