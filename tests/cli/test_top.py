@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def test_once_as_json_has_a_stable_shape(server: Running) -> None:
 
 def test_two_looks_at_a_server_give_its_rate_and_its_latency(server: Running) -> None:
     remote = Remote(url=server.url)
+    while not sampled(remote).ready:
+        time.sleep(0.05)
     before = sampled(remote)
     for number in range(20):
         remote.post("/v1/route", b'{"text": "what is the weather in %d days"}' % number)
