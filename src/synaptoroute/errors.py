@@ -5,7 +5,8 @@
     SynaptoRouteError
     ├── InvalidInputError (ValueError)
     │   ├── InvalidQueryError          a text that cannot be routed
-    │   └── InvalidRouteError          a route, utterance or threshold that cannot be accepted
+    │   ├── InvalidRouteError          a route, utterance or threshold that cannot be accepted
+    │   └── InvalidSettingError        a setting of the server that cannot be accepted
     ├── RouteExistsError               add_route of a name that is taken
     ├── RouteNotFoundError (LookupError)
     ├── RevisionNotFoundError (LookupError)   not reached yet, or its history is forgotten
@@ -51,6 +52,10 @@ class InvalidQueryError(InvalidInputError):
 
 class InvalidRouteError(InvalidInputError):
     """The route, one of its utterances or its threshold cannot be accepted."""
+
+
+class InvalidSettingError(InvalidInputError):
+    """A setting of the server cannot be accepted; the message names it and never shows a secret."""
 
 
 class RouteExistsError(InvalidInputError):

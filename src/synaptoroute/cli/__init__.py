@@ -27,6 +27,7 @@ from synaptoroute.cli import (
     route,
     routes,
     safekeeping,
+    serve,
 )
 from synaptoroute.errors import SynaptoRouteError
 
@@ -64,6 +65,8 @@ app.command("backup")(safekeeping.backup)
 app.command("restore")(safekeeping.restore)
 app.command("verify")(safekeeping.verify)
 app.command("repair")(safekeeping.repair)
+app.command("serve")(serve.serve)
+app.add_typer(serve.keys, name="keys")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

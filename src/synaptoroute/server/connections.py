@@ -1,0 +1,116 @@
+"""One connection: uvicorn's protocol with limits on what may come before a request is complete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from synaptoroute.server.problems import Problem
+from synaptoroute.server.settings import ServerSettings
+
+#: Of the first line and all headers. Eight times what browsers send; the parser itself has no limit.
+MAX_HEAD_BYTES = 65_536
+
+
+def protocol_for(settings: ServerSettings) -> type[HttpToolsProtocol]:
+    """The class of a server's connections."""
+
+    class Connection(_Connection):
+        head_timeout_s = settings.head_timeout_s
+        max_connections = settings.max_connections
+
+    return Connection
+
+
+class _Connection(HttpToolsProtocol):
+    """Closes what is slow to say what it wants, what comes beyond the number allowed, and heads without end.
+
+    Attributes:
+        head_timeout_s: For a head to be complete, from the connection's or the request's first byte on.
+        max_connections: Further ones are closed at once.
+    """
+
+    head_timeout_s: float
+    max_connections: int
+    _head_bytes = 0
+    _in_head = False
+    _refused: Problem | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._timer = self.loop.call_later(self.head_timeout_s, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget about it."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; if it ends within a head, the rest of it must come in time."""
+        super().data_received(data)
+        if self._in_head and self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self.head_timeout_s, self._late)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the first line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The request can be answered."""
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, or too much of it, as a problem, and close the connection."""
+        problem = self._refused or Problem("invalid_http", msg)
+        body = json.dumps(problem.to_dict()).encode("ascii")
+        lines = [
+            STATUS_LINE[problem.status],
+            b"content-type: application/problem+json\r\n",
+            b"content-length: %d\r\n" % len(body),
+            b"connection: close\r\n\r\n",
+            body,
+        ]
+        self.transport.write(b"".join(lines))
+        self.transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being read or answered."""
+        return not self._in_head and (self.cycle is None or self.cycle.response_complete)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refused = Problem("head_too_large", f"the head has more than {MAX_HEAD_BYTES:,} bytes")
+            raise ValueError(self._refused.detail)
+
+    def _late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

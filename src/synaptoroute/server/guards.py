@@ -1,0 +1,258 @@
+"""The one middleware, plain ASGI: every request passes it, and every answer leaves through it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from synaptoroute.history import acting_as
+from synaptoroute.server import routing
+from synaptoroute.server.admission import Admission, Head, head_of, with_encoded_slashes
+from synaptoroute.server.problems import Problem, problem_of
+from synaptoroute.server.settings import logger
+from synaptoroute.server.state import ServerState
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+#: Neither scripts nor styles of a page itself, and nothing from elsewhere.
+CONTENT_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", CONTENT_POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_PROBLEM: Headers = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
+#: A body that is read by its endpoint as it comes, not beforehand.
+STREAMED = frozenset({"/v1/import"})
+LABELLED = frozenset({"/v1/fit", "/v1/evaluate"})
+#: From this size on, a body is checked in a thread: the loop would stand still for a millisecond and more.
+_CHECKED_IN_LOOP_BYTES = 128 << 10
+#: A NUL in a string, with an even number of backslashes before its own.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Guard:
+    """Lets requests in, reads their bodies, and turns what goes wrong into problems.
+
+    Args:
+        app: What answers.
+        state: Of the server.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self.app = app
+        self._state = state
+        self._admission = Admission(state)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self.app(scope, receive, send)
+            return
+        head = head_of(scope)
+        state = self._state
+        leaving = _Leaving(send, head.request_id)
+        state.in_flight += 1
+        try:
+            await self._admitted(with_encoded_slashes(scope), head, receive, leaving)
+        except Problem as problem:
+            await leaving.problem(problem, scope)
+        except _Gone:
+            pass
+        except Exception as exc:
+            failed = problem_of(exc)
+            if failed.status >= 500:
+                # Without the path, which may name more than a log should hold.
+                logger.exception("request %s failed: %s", head.request_id, failed.code)
+            if leaving.started:
+                if not leaving.complete:
+                    raise
+            else:
+                await leaving.problem(failed, scope)
+        finally:
+            state.in_flight -= 1
+
+    async def _admitted(self, scope: Scope, head: Head, receive: Receive, leaving: _Leaving) -> None:
+        caller, leaving.extra = await self._admission.caller(scope, head)
+        path, settings = scope["path"], self._state.settings
+        limit = (
+            settings.max_import_bytes
+            if path in STREAMED
+            else settings.max_labelled_bytes
+            if path in LABELLED
+            else settings.max_body_bytes
+        )
+        if head.length is not None and head.length > limit:
+            raise _too_large(limit)
+        if path in STREAMED:
+            receive = _counted(receive, limit, settings.body_timeout_s)
+        elif head.length or head.chunked:
+            try:
+                async with asyncio.timeout(settings.body_timeout_s):
+                    body = await _whole(receive, limit)
+            except TimeoutError:
+                raise _too_slow(settings.body_timeout_s) from None
+            if path == routing.PATH and scope["method"] == "POST":
+                await leaving.json(await routing.answer(self._state, _without_nul(body)))
+                return
+            if len(body) > _CHECKED_IN_LOOP_BYTES:
+                await asyncio.to_thread(_check, body)
+            else:
+                _check(body)
+            receive = _replayed(body, receive)
+        scope.setdefault("state", {})
+        scope["state"]["request_id"] = head.request_id
+        if caller is None:
+            await self.app(scope, receive, leaving)
+            return
+        scope["state"]["caller"] = caller
+        with acting_as(caller.actor):
+            await self.app(scope, receive, leaving)
+
+
+class _Gone(Exception):  # noqa: N818 - nobody is left to be told
+    """The client has left before its body was complete."""
+
+
+class _Leaving:
+    """``send`` with what every answer has: the request's id and headers for browsers."""
+
+    __slots__ = ("_id", "_send", "complete", "extra", "started")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._id = (b"x-request-id", request_id.encode("ascii"))
+        self.extra: Headers = ()
+        self.started = False
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            own = list(message.get("headers", ()))
+            names = {name for name, _ in own}
+            added = [pair for pair in SECURITY if pair[0] not in names]
+            if b"cache-control" not in names:
+                added.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": [*own, self._id, *self.extra, *added]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+        await self._send(message)
+
+    async def json(self, body: bytes) -> None:
+        """Answer with JSON."""
+        await self._whole(200, body, _JSON)
+
+    async def problem(self, problem: Problem, scope: Scope) -> None:
+        """Answer with a problem."""
+        raw: bytes = scope.get("raw_path") or b""
+        body = problem.body(instance=raw.decode("ascii", "replace")[:1_000], request_id=self._id[1].decode())
+        own = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
+        self.extra = tuple(pair for pair in self.extra if pair[0] not in {name for name, _ in own})
+        await self._whole(problem.status, body, (*_PROBLEM, *own))
+
+    async def _whole(self, status: int, body: bytes, own: Headers) -> None:
+        self.started = True
+        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *SECURITY]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+        self.complete = True
+
+
+# --------------------------------------------------------------------------------------------------------- bodies
+async def _whole(receive: Receive, limit: int) -> bytes:
+    """A body, whose bytes are counted as they come: a length can be left out, or be wrong."""
+    message = await receive()
+    if message["type"] != "http.request":
+        raise _Gone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        if size > limit:
+            raise _too_large(limit)
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Gone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _counted(receive: Receive, limit: int, timeout_s: float) -> Receive:
+    """``receive`` that gives no more than the limit, and within the time."""
+    size = 0
+    ends_at_s = asyncio.get_running_loop().time() + timeout_s
+
+    async def counting() -> Message:
+        nonlocal size
+        try:
+            async with asyncio.timeout_at(ends_at_s):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow(timeout_s) from None
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise _too_large(limit)
+        return message
+
+    return counting
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """``receive`` that gives the body that was read, and then what comes after it."""
+    given = False
+
+    async def replaying() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replaying
+
+
+def _without_nul(body: bytes) -> bytes:
+    # PostgreSQL has no NUL in texts, and nobody means one.
+    if b"\\u0000" in body and _NUL.search(body):
+        raise Problem("invalid_request", "a string has a NUL character (\\u0000); remove it")
+    return body
+
+
+def _check(body: bytes) -> Any:
+    """Whether the body is JSON, not nested beyond what can be handled, and free of NUL, NaN and lone surrogates."""
+    try:
+        from_json(_without_nul(body), allow_inf_nan=False)
+    except ValueError as exc:
+        raise Problem("invalid_json", f"the body is not JSON: {_place(exc)}") from None
+
+
+def _place(exc: ValueError) -> str:
+    """What the parser says: what is wrong and where, without the content."""
+    return str(exc)[:200]
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("body_too_large", f"the body has more than {limit:,} bytes, which is the most that is accepted here")
+
+
+def _too_slow(timeout_s: float) -> Problem:
+    return Problem("body_timeout", f"the body was not complete within {timeout_s:g} s", headers={"Connection": "close"})

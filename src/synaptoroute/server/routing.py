@@ -1,0 +1,91 @@
+"""``POST /v1/route``: the call that has to be fast, so its way from bytes to bytes is short.
+
+The guard hands its body straight to ``answer``; the endpoint below documents it, and serves it where the application is
+mounted into another.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from synaptoroute.asking import RouteOptions
+from synaptoroute.errors import SynaptoRouteError
+from synaptoroute.server.problems import Problem, documented, invalid, problem_of
+from synaptoroute.server.schemas import RouteAnswer, RouteRequest
+from synaptoroute.server.state import READ, ServerState, State
+
+PATH = "/v1/route"
+
+router = APIRouter(tags=["routing"])
+_adapter = TypeAdapter(RouteRequest)
+
+
+@router.post(
+    PATH,
+    operation_id="route",
+    summary="Route texts",
+    response_model=RouteAnswer,
+    dependencies=[READ],
+    responses=documented("route_not_found", "invalid_request", "invalid_query", "overloaded", "deadline_exceeded"),
+)
+async def route(asked: RouteRequest, state: State) -> Response:
+    """Decide for one text or several which route they belong to, all by the same revision; abstain where none fits."""
+    return Response(await _decided(state, asked, perf_counter()), media_type="application/json")
+
+
+async def answer(state: ServerState, body: bytes) -> bytes:
+    """The answer to a body. Raises Problem."""
+    began_s = perf_counter()
+    try:
+        asked = _adapter.validate_json(body)
+    except ValidationError as exc:
+        found = exc.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid({**error, "loc": ("body", *error["loc"])} for error in found) from None
+    return await _decided(state, asked, began_s)
+
+
+async def _decided(state: ServerState, asked: RouteRequest, began_s: float) -> bytes:
+    texts = [asked.text] if asked.text is not None else asked.texts or []
+    settings = state.settings
+    if len(texts) > settings.max_texts:
+        raise Problem("invalid_request", f"{len(texts)} texts, at most {settings.max_texts} are accepted in one call")
+    if asked.top_k > settings.max_top_k:
+        raise Problem("invalid_request", f"top_k is {asked.top_k}, at most {settings.max_top_k} is accepted")
+    if any(len(text) > settings.max_text_chars for text in texts):
+        raise Problem("invalid_query", f"a text has more than {settings.max_text_chars:,} characters; shorten it")
+    if asked.explain and not hasattr(state.router, "explain"):
+        raise Problem("not_available", "this server cannot explain decisions")
+    try:
+        decisions = await state.router.aquery_many(texts, **_options(asked, state))
+    except SynaptoRouteError as exc:
+        raise problem_of(exc) from exc
+    return to_json(
+        {
+            "decisions": decisions,
+            "revision": decisions[0].revision,
+            "took_ms": round((perf_counter() - began_s) * 1000, 3),
+        }
+    )
+
+
+def _options(asked: RouteRequest, state: ServerState) -> RouteOptions:
+    """What the call asks for. Where it leaves all to the server, the router need not work its terms out anew."""
+    settings = state.settings
+    if asked.deadline_ms is not None and asked.deadline_ms > settings.max_deadline_ms:
+        raise Problem("invalid_request", f"deadline_ms is above {settings.max_deadline_ms}, the most accepted here")
+    options: RouteOptions = {"deadline_s": (asked.deadline_ms or settings.deadline_ms) / 1000}
+    given: dict[str, Any] = {
+        "top_k": asked.top_k,
+        "threshold": asked.threshold,
+        "min_confidence": asked.min_confidence,
+        "min_margin": asked.min_margin,
+        "allow": asked.allow,
+        "exact": asked.exact,
+    }
+    options.update(given)  # type: ignore[typeddict-item]
+    return options

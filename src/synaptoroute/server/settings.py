@@ -1,0 +1,281 @@
+"""ServerSettings: everything an operator may set, by the command line, the environment, or a file."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from synaptoroute.errors import InvalidSettingError, MissingExtraError
+from synaptoroute.models import MAX_TEXT_CHARS
+from synaptoroute.profile import OptimizationProfile
+from synaptoroute.server.keys import KeyEntry
+
+logger = logging.getLogger("synaptoroute.server")
+
+PREFIX = "SYNAPTOROUTE_"
+#: Read by other parts of the package, not by the server.
+_OTHERS = {
+    "SYNAPTOROUTE_CACHE",
+    "SYNAPTOROUTE_DATA",
+    "SYNAPTOROUTE_CONFIG",
+    "SYNAPTOROUTE_URL",
+    "SYNAPTOROUTE_API_KEY",
+}
+#: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
+_SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
+
+Words = Annotated[tuple[str, ...], NoDecode]
+_MIB = 1 << 20
+
+
+class ServerSettings(BaseSettings):
+    """What the server may be told. See ``load_settings`` for where settings come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; beyond loopback, keys are required."
+    )
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one and prints it.")
+
+    db: Path | None = Field(None, description="SQLite file that holds the routes; made if it is missing.")
+    postgres: SecretStr | None = Field(
+        None, description="PostgreSQL connection string of the store of the routes, in place of a file."
+    )
+    routes: Path | None = Field(
+        None,
+        description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "
+        "empty one.",
+    )
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="Least confidence of an answer; unset leaves it to the calibration (0.5)."
+    )
+    profile: OptimizationProfile = Field(
+        OptimizationProfile.BALANCED, description="How much of the machine one query may take."
+    )
+    cache_mib: int = Field(32, ge=0, le=65_536, description="Memory for vectors of texts asked lately, in MiB.")
+    learn_before_ready_s: float = Field(
+        30, ge=0, le=3_600, description="/readyz waits so long for learning from the routes after a start."
+    )
+
+    keys: Annotated[tuple[KeyEntry, ...], NoDecode] = Field(
+        (), description="API keys as name:scope:sha256hex, apart by spaces or commas; see `synaptoroute keys new`."
+    )
+    keys_file: Path | None = Field(None, description="File with one such API key a line; # begins a comment.")
+    allowed_hosts: Words = Field(
+        (),
+        description="Values of the Host header to answer to, without port; *.example.org stands for all below. Unset, "
+        "names of loopback while listening there, and any with keys.",
+    )
+    trusted_proxies: Words = Field(
+        (), description="Addresses or networks whose X-Forwarded-For is believed; unset, none."
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; serves HTTPS.")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
+
+    max_body_bytes: int = Field(_MIB, ge=1_024, le=64 * _MIB, description="Largest body of a request.")
+    max_labelled_bytes: int = Field(8 * _MIB, ge=1_024, le=64 * _MIB, description="Largest body of fit and evaluate.")
+    max_import_bytes: int = Field(64 * _MIB, ge=1_024, le=64 * _MIB, description="Largest body of an import.")
+    max_texts: int = Field(256, ge=1, le=512, description="Most texts in one call of /v1/route.")
+    max_text_chars: int = Field(MAX_TEXT_CHARS, ge=1, le=MAX_TEXT_CHARS, description="Most characters of a query.")
+    max_top_k: int = Field(100, ge=1, le=10_000, description="Highest top_k.")
+    max_in_flight: int = Field(
+        2_048, ge=1, le=1_000_000, description="Requests being answered at once; more get 503 before they are read."
+    )
+    body_timeout_s: float = Field(30, gt=0, le=3_600, description="A request whose body takes longer gets 408.")
+    deadline_ms: int = Field(10_000, ge=1, le=600_000, description="Deadline of routing where a call names none.")
+    max_deadline_ms: int = Field(60_000, ge=1, le=600_000, description="Highest deadline_ms of a call.")
+    rate_limit: str | None = Field(
+        None, description="Requests of one client (key, else address), such as 100/second or 5000/minute; unset, any."
+    )
+    rate_limit_storage: SecretStr = Field(
+        SecretStr("memory://"), description="Where requests are counted: memory://, or redis:// for several servers."
+    )
+
+    max_jobs: int = Field(100, ge=1, le=10_000, description="Jobs remembered, finished ones among them.")
+    max_waiting_jobs: int = Field(8, ge=1, le=1_000, description="Jobs that may wait for their turn.")
+    job_memory_s: float = Field(3_600, ge=1, description="How long a finished job can be looked up.")
+
+    shutdown_grace_s: float = Field(
+        5, ge=0, le=600, description="After SIGTERM, how long requests are still taken while /readyz says no."
+    )
+    drain_s: float = Field(30, ge=0, le=3_600, description="After that, how long accepted requests may take to finish.")
+    keep_alive_s: int = Field(15, ge=1, le=600, description="How long an idle connection is kept.")
+    head_timeout_s: float = Field(10, gt=0, le=600, description="A connection that takes longer to ask is closed.")
+    max_connections: int = Field(4_096, ge=1, le=1_000_000, description="Connections at once; more are closed.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    access_log: bool = Field(False, description="Log each request: client, method, path without query, status.")  # noqa: FBT003
+    docs: bool = Field(True, description="Serve /docs and /openapi.json.")  # noqa: FBT003
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment; the file comes in through ``load_settings``."""
+        return init_settings, env_settings
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _listed_keys(cls, value: object) -> object:
+        entries = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+        if not isinstance(entries, list | tuple):
+            raise ValueError("wanted a list of name:scope:sha256hex")  # noqa: TRY004 - for pydantic
+        return tuple(KeyEntry.parsed(entry) if isinstance(entry, str) else entry for entry in entries if entry)
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
+
+    @field_validator("rate_limit", mode="after")
+    @classmethod
+    def _known_rate(cls, value: str | None) -> str | None:
+        from limits import parse_many
+
+        if value is not None:
+            try:
+                parse_many(value)
+            except ValueError:
+                raise ValueError("wanted a number per unit of time, such as 100/second or 5000/minute") from None
+        return value
+
+    @field_validator("db", "keys_file", "routes", "tls_certificate", "tls_key", mode="after")
+    @classmethod
+    def _home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
+
+
+def load_settings(file: Path | None = None, **given: Any) -> ServerSettings:
+    """The settings: those given (None counts as not given), then the environment, then the file, then defaults.
+
+    Args:
+        file: TOML or YAML, by its extension, with the settings' names as keys; perhaps below a table ``server``.
+        given: Settings by name, as a command line gives them.
+
+    Raises:
+        InvalidSettingError: A setting cannot be accepted, is unknown, or does not go with another. The message names
+            it, and says what is wanted; it never shows a secret.
+    """
+    _refuse_unknown_variables(os.environ)
+    arguments = {name: value for name, value in given.items() if value is not None}
+    content = _content(file) if file is not None else {}
+    try:
+        merged = _from_environment() | arguments
+        settings = ServerSettings(**{**content, **merged})
+    except ValidationError as exc:
+        raise InvalidSettingError("\n".join(_told(error, file, arguments) for error in _errors(exc))) from None
+    except SettingsError as exc:
+        raise InvalidSettingError(str(exc)) from None
+    _require_consistent(settings)
+    return settings
+
+
+def _from_environment() -> dict[str, Any]:
+    """What the environment sets, before it is checked; so that it stands above the file and below arguments."""
+    names = {f"{PREFIX}{name}".upper(): name for name in ServerSettings.model_fields}
+    # An empty variable is how a compose file or a chart leaves one out.
+    return {name: os.environ[variable] for variable, name in names.items() if os.environ.get(variable)}
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise InvalidSettingError(f"cannot read the settings in {file}: {reason}") from exc
+    if file.suffix.lower() in {".yaml", ".yml"}:
+        content = _yaml(text, file)
+    elif file.suffix.lower() == ".toml":
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as exc:
+            raise InvalidSettingError(f"{file} is not TOML: {exc}") from exc
+    else:
+        raise InvalidSettingError(f"settings are read from .toml, .yaml or .yml, not from {file}; rename it")
+    if set(content) == {"server"} and isinstance(content["server"], dict):
+        content = content["server"]
+    return content
+
+
+def _yaml(text: str, file: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as exc:
+        raise MissingExtraError("settings in YAML", "yaml") from exc
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise InvalidSettingError(f"{file} is not YAML{place}; check its indentation and quotes") from None
+    if not isinstance(content, dict | None):
+        raise InvalidSettingError(f"{file} holds no settings: wanted lines such as 'port: 8000'")
+    return {str(key): value for key, value in (content or {}).items()}
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name}".upper() for name in ServerSettings.model_fields}
+    for variable in sorted(environment):
+        if not variable.startswith(PREFIX) or variable in known | _OTHERS or _SERVICE_LINK.fullmatch(variable):
+            continue
+        raise InvalidSettingError(f"{variable} is no setting{_close(variable, known)}; correct or unset it")
+
+
+def _close(name: str, known: set[str]) -> str:
+    found = difflib.get_close_matches(name, sorted(known), n=1)
+    return f", perhaps {found[0]} is meant" if found else ""
+
+
+def _errors(exc: ValidationError) -> list[Any]:
+    return list(exc.errors(include_url=False, include_context=False, include_input=False))
+
+
+def _told(error: Any, file: Path | None, arguments: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    variable = f"{PREFIX}{name}".upper()
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = {field: field for field in ServerSettings.model_fields}
+        return f"{name} in {file or 'the arguments'} is no setting{_close(name, set(known))}; correct or remove it"
+    source = "as given" if name in arguments else f"by {variable}" if variable in os.environ else f"in {file}"
+    hint = ""
+    if name == "port" and os.environ.get(variable, "").startswith("tcp://"):
+        hint = ". Kubernetes sets it for a Service of the same name: say enableServiceLinks: false in the pod"
+    field = ServerSettings.model_fields.get(name)
+    meant = f" ({field.description})" if field and field.description else ""
+    return f"setting {name}, {source}: {message}{hint}{meant}"
+
+
+def _require_consistent(settings: ServerSettings) -> None:
+    if settings.db is not None and settings.postgres is not None:
+        raise InvalidSettingError("settings db and postgres name two stores; set one of them")
+    for name in ("routes", "keys_file", "tls_certificate", "tls_key"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():
+            raise InvalidSettingError(f"setting {name}: there is no file {path}; create it or correct the setting")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise InvalidSettingError("settings tls_certificate and tls_key belong together; set both or none")
+    if settings.deadline_ms > settings.max_deadline_ms:
+        raise InvalidSettingError("setting deadline_ms is above max_deadline_ms; lower the one or raise the other")
