@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._buffer, self._needed = b"", 0
         self._end(status, body)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """It cannot be used any more."""
         self.open = False
         if self.busy:
