@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("committing",),
     ("following",),
     ("lane",),
+    ("explaining",),
     ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history", "replica"),
     ("batching", "table", "evaluation", "comparison"),
     ("calibrating", "sync"),

@@ -64,6 +64,10 @@ class RecentCache(Generic[K, V]):
             self.hits += 1
         return value
 
+    def __contains__(self, key: object) -> bool:
+        """Whether the key is there now; counts as no lookup and keeps nothing longer."""
+        return key in self._young or key in self._old
+
     def put(self, key: K, value: V) -> None:
         """Keep a value, which is not None, in place of the key's last one."""
         with self._writing.get(threading.Lock):
@@ -129,6 +133,10 @@ class EmbeddingCache:
     def get_many(self, texts: Sequence[str]) -> list[Vector | None]:
         """The vector of each text, float32 (dim,), read-only; None where it is not known."""
         return [self._recent.get(text) for text in texts]
+
+    def __contains__(self, text: object) -> bool:
+        """Whether the text's vector is known now; counts as no lookup."""
+        return text in self._recent
 
     def put_many(self, texts: Sequence[str], vectors: Sequence[Vector] | NDArray[np.float32]) -> None:
         """Keep copies of the texts' vectors, rows of float32 (len(texts), dim).

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from synaptoroute.decision.head import Checkpoint, no_checkpoint
 from synaptoroute.decision.labelled import (
     HeldOut,
     Queries,
@@ -91,8 +92,11 @@ def fit(
     target_precision: float | None = None,
     max_false_reject: float | None = None,
     force: bool = False,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> tuple[FitReport, LabelledQueries, LearnedTable]:
     """Learn from labelled queries on top of the utterances of a table.
+
+    The checkpoint is called at every step, from several threads; whatever it raises ends the fit.
 
     Returns:
         The report, the queries that were used with the operating point, and what was learned.
@@ -110,9 +114,9 @@ def fit(
     queries = table.queries(labelled)
     lessons = table.lessons()
     known = table.learned if table.fitted and table.labelled is None else None
-    known = known or table.with_labelled(None).learn_head()
+    known = known or table.with_labelled(None).learn_head(checkpoint)
     former = as_it_is(known.model, lessons.examples, queries)
-    model, held_out = learn_labelled(known.model, lessons, queries)
+    model, held_out = learn_labelled(known.model, lessons, queries, checkpoint)
     point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
     labelled = replace(labelled, min_confidence=point)
     before = _figures(former, queries, DEFAULT_MIN_CONFIDENCE)

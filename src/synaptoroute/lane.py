@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from synaptoroute.asking import Terms
 from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.explaining import Cached, Explaining, Explanation, Source
 from synaptoroute.models import Decision
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
@@ -85,11 +86,13 @@ class Lane:
         self._current = _Current(
             table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
         )
-        self.batcher: Batcher[Terms, Decision] = Batcher(
+        self._vectors = EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None
+        #: A key of ``Terms`` gets Decisions, one of ``Explaining`` Explanations.
+        self.batcher: Batcher[Terms | Explaining, Any] = Batcher(
             self._encode_queries,
-            self._decide,
+            self._answer,
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
-            EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None,
+            self._vectors,
         )
 
     @property
@@ -120,6 +123,23 @@ class Lane:
             observer(texts, None, asked, known)
         return known
 
+    def explaining(self, texts: Sequence[str], asked: Terms, confidence_from: Source | None) -> Explaining:
+        """The key with which the batcher explains these queries.
+
+        Args:
+            texts: The queries.
+            asked: How to decide them.
+            confidence_from: Who set ``asked.limits.min_confidence``.
+        """
+        return Explaining(
+            asked=asked, confidence_from=confidence_from, cached=tuple(self._cached(text, asked) for text in texts)
+        )
+
+    def _cached(self, text: str, asked: Terms) -> Cached | None:
+        if (text, asked) in self._current.decisions:
+            return "decision"
+        return "vector" if self._vectors is not None and text in self._vectors else None
+
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         """Unit rows (n, dim); the progress is told every 256 texts."""
         if progress is None:
@@ -134,13 +154,24 @@ class Lane:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
         return encode_checked(self.encoder, texts, alone=True)
 
-    def _decide(self, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+    def _answer(
+        self, asked: Terms | Explaining, texts: Sequence[str], vectors: Vectors
+    ) -> list[Decision] | list[Explanation]:
         current = self._current
         if not self.settled(current.table):
             self._wake()
+        if isinstance(asked, Explaining):
+            explanations = asked.explained(current.table, texts, vectors)
+            self._decided(current, asked.asked, texts, vectors, [each.decision for each in explanations])
+            return explanations
         decisions = current.table.decide(texts, vectors, **asked._asdict())
+        self._decided(current, asked, texts, vectors, decisions)
+        return decisions
+
+    def _decided(
+        self, current: _Current, asked: Terms, texts: Sequence[str], vectors: Vectors, decisions: list[Decision]
+    ) -> None:
         for text, decision in zip(texts, decisions, strict=True):
             current.decisions.put((text, asked), decision)
         for observer in self.observers:
             observer(texts, vectors, asked, decisions)
-        return decisions

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from synaptoroute import learned_file
 from synaptoroute.asking import Terms
 from synaptoroute.committing import Committing
+from synaptoroute.decision.head import no_checkpoint
 from synaptoroute.errors import RevisionConflictError, StorageError, StorageInUseError
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
-from synaptoroute.lane import Lane
+from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import clean_query
 from synaptoroute.storage.base import LabelledQueries
 from synaptoroute.table import Learned, RouteTable
@@ -58,6 +60,7 @@ class Learning(Committing):
         target_precision: float | None = None,
         max_false_reject: float | None = None,
         force: bool = False,
+        progress: Progress | None = None,
     ) -> FitReport:
         """Learn from labelled queries, and choose where to abstain. Deterministic; takes seconds.
 
@@ -70,6 +73,8 @@ class Learning(Committing):
             target_precision: Choose the operating point at which this share of answers is right.
             max_false_reject: Choose the operating point at which at most this share of in-scope queries is rejected.
             force: Apply the fit even if it does not help.
+            progress: Told how many of how many queries have been encoded, and at every step of learning that all have.
+                What it raises ends the fit, and nothing is changed.
 
         Raises:
             InvalidQueryError: A query cannot be routed.
@@ -81,9 +86,14 @@ class Learning(Committing):
         lane = self._lane
         names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
-        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress))
         report, labelled, learned = fit(
-            lane.table, given, target_precision=target_precision, max_false_reject=max_false_reject, force=force
+            lane.table,
+            given,
+            target_precision=target_precision,
+            max_false_reject=max_false_reject,
+            force=force,
+            checkpoint=partial(progress, len(texts), len(texts)) if progress else no_checkpoint,
         )
         if report.applied:
             with self._changing:
@@ -103,12 +113,15 @@ class Learning(Committing):
             self._storage.save_labelled(None, encoder=self._lane.identity)
             self._table = self._table.with_labelled(None)
 
-    def evaluate(self, queries: Sequence[str], labels: Sequence[str | None]) -> Evaluation:
+    def evaluate(
+        self, queries: Sequence[str], labels: Sequence[str | None], *, progress: Progress | None = None
+    ) -> Evaluation:
         """Hold the router's decisions against labels; waits until it has learned from its routes.
 
         Args:
             queries: Texts.
             labels: The route of each; None for out of scope.
+            progress: Told how many of how many queries have been encoded. What it raises ends the evaluation.
 
         Raises:
             InvalidInputError: Lengths differ, there is nothing to evaluate, or a label is no route.
@@ -119,7 +132,7 @@ class Learning(Committing):
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
         lane = self._lane
-        decisions = lane.table.decide(texts, lane.encode(texts), **self._plain_terms._asdict())
+        decisions = lane.table.decide(texts, lane.encode(texts, progress), **self._plain_terms._asdict())
         return evaluated(queries, names, decisions)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:

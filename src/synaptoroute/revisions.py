@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from synaptoroute import planning
@@ -62,23 +62,56 @@ class Revisions(Learning, ABC):
         """
         return differences(self._lane.table, self._storage, first, second)
 
-    def rollback(self, revision: int, *, progress: Progress | None = None) -> int:
+    def rollback(self, revision: int, *, progress: Progress | None = None, expected_revision: int | None = None) -> int:
         """Make the routes what they were at that revision. Returns the new revision, for this is a change as well.
 
         Nothing of the history is rewritten, so a rollback can be rolled back. Utterances that their routes still have
         keep their vectors; others are encoded. Routes that were deleted since stand behind the others. Labelled
         queries stay as they are.
 
+        Args:
+            revision: Whose routes are wanted.
+            progress: Told how many of how many utterances have been encoded.
+            expected_revision: See ``replace_routes``.
+
         Raises:
             RevisionNotFoundError: It has not been reached yet, or its history was forgotten.
+            RevisionConflictError: The routes have changed since the expected revision.
             EncoderError: An utterance could not be encoded.
             StorageError: The change could not be written.
         """
 
         def plan(table: RouteTable) -> list[Change]:
+            _require_at(table, expected_revision)
             return self._becoming(table, changed_since(table, self._storage, revision), progress)
 
         return self._change(plan, cause=f"rollback to {revision}")
+
+    def replace_routes(
+        self, routes: Iterable[Route], *, progress: Progress | None = None, expected_revision: int | None = None
+    ) -> int:
+        """Make these the only routes, all or none. Returns the new revision.
+
+        Utterances that their routes have already keep their vectors. Labelled queries stay as they are.
+
+        Args:
+            routes: As they shall be.
+            progress: Told how many of how many utterances have been encoded.
+            expected_revision: The ``revision`` of all routes that this was decided upon; None replaces whatever is
+                there.
+
+        Raises:
+            InvalidInputError: Two of them have the same name.
+            RevisionConflictError: The routes have changed since the expected revision.
+        """
+        routes = list(routes)
+        planning.require_distinct(routes)
+
+        def plan(table: RouteTable) -> list[Change]:
+            _require_at(table, expected_revision)
+            return self._becoming(table, planning.only(table, routes), progress)
+
+        return self._change(plan, cause="replacement of all routes")
 
     def save_snapshot(self, name: str) -> Snapshot:
         """Keep the routes as they are now under a name, until it is deleted and however much history is forgotten.
@@ -94,7 +127,7 @@ class Revisions(Learning, ABC):
         """All snapshots, in the order they were saved."""
         return self._storage.snapshots()
 
-    def use_snapshot(self, name: str, *, progress: Progress | None = None) -> int:
+    def use_snapshot(self, name: str, *, progress: Progress | None = None, expected_revision: int | None = None) -> int:
         """Make the routes what they were when the snapshot was saved; as ``rollback`` does. Returns the new revision.
 
         Raises:
@@ -103,6 +136,7 @@ class Revisions(Learning, ABC):
         routes = self._storage.snapshot_routes(name)
 
         def plan(table: RouteTable) -> list[Change]:
+            _require_at(table, expected_revision)
             return self._becoming(table, planning.only(table, routes), progress)
 
         return self._change(plan, cause=f"snapshot {name}")
@@ -262,3 +296,11 @@ class Revisions(Learning, ABC):
             raise
         except SynaptoRouteError as exc:
             logger.warning("decisions are compared although not all is learned: %s", exc)
+
+
+def _require_at(table: RouteTable, revision: int | None) -> None:
+    if revision is not None and table.revision != revision:
+        raise RevisionConflictError(
+            f"the routes are at revision {table.revision}, not at {revision}; nothing was changed: look again and "
+            "decide anew"
+        )

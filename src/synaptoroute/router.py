@@ -18,6 +18,7 @@ from synaptoroute.changing import Changing
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.errors import InvalidInputError, RouterClosedError
+from synaptoroute.explaining import Explaining, Explanation
 from synaptoroute.following import Following
 from synaptoroute.forking import PerProcess
 from synaptoroute.history import checked_actor
@@ -160,6 +161,42 @@ class AdaptiveRouter(Changing, Revisions):
             except RouterClosedError:
                 if lane is self._lane:
                     raise
+
+    # ---------------------------------------------------------------------------------------------- explaining
+    def explain(self, query: str, **options: Unpack[RouteOptions]) -> Explanation:
+        """Route one query and say what made the decision; for people, not for every request. Raises as ``route``."""
+        return self.explain_many([query], **options)[0]
+
+    def explain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
+        """``explain`` for several queries, all on the same revision, in order; they are encoded as one call."""
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                return lane.batcher.run(texts, self._explaining(lane, texts, asked, options), deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
+
+    async def aexplain(self, query: str, **options: Unpack[RouteOptions]) -> Explanation:
+        """``explain`` without blocking the event loop."""
+        return (await self.aexplain_many([query], **options))[0]
+
+    async def aexplain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
+        """``explain_many`` without blocking the event loop."""
+        texts, asked, deadline_s = self._asked(queries, options)
+        while True:
+            lane = self._lane
+            try:
+                key = self._explaining(lane, texts, asked, options)
+                return await lane.batcher.arun(texts, key, deadline_s=deadline_s)
+            except RouterClosedError:
+                if lane is self._lane:
+                    raise
+
+    def _explaining(self, lane: Lane, texts: list[str], asked: Terms, options: RouteOptions) -> Explaining:
+        by_call = options.get("min_confidence") is not None
+        return lane.explaining(texts, asked, "call" if by_call else "router")
 
     def _asked(self, queries: Sequence[str], options: RouteOptions) -> tuple[list[str], Terms, float | None]:
         """Clean texts, how to decide them, and within how long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ class LearnedTable:
 
 
 Learned = LearnedTable | TwoStage
+#: What can rank a route: the learned head, its neighbours alone, or the two stages of a large table.
+Part = Literal["head", "neighbours", "two_stage"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,9 +353,17 @@ class RouteTable:
         """
         if not texts:
             return []
+        ranking = self.ranked(texts, vectors, top_k=top_k, allow=self.mask(allow), exact=exact)
+        return self.decisions(ranking, top_k=top_k, limits=limits)
+
+    def ranked(self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool) -> Ranking:
+        """The first half of ``decide``: which routes come first, at least two where there are."""
         # No more than there are: room is made for as many as are asked for.
         with one_blas_thread():
-            ranking = self.rank(texts, vectors, max(min(top_k, len(self)), 2), self._mask(allow), exact=exact)
+            return self.rank(texts, vectors, max(min(top_k, len(self)), 2), allow, exact=exact)
+
+    def decisions(self, ranking: Ranking, *, top_k: int, limits: Limits) -> list[Decision]:
+        """The second half of ``decide``: what of it passes, with the utterances that made it."""
         positions = self.index.positions(ranking.owners[:, :top_k], ranking.rows[:, :top_k])
         # Lists of Python numbers: taking them out of arrays one by one costs more than deciding.
         rows = zip(
@@ -403,7 +414,14 @@ class RouteTable:
             nearest.owners.astype(np.int64), nearest.scores.astype(np.float64), nearest.rows, self.calibration
         )
 
-    def _mask(self, names: Iterable[str] | None) -> Mask | None:
+    def part_for(self, slot: int) -> Part:
+        """Which part ranks the route in this slot."""
+        head = self._head
+        if head is None:
+            return "neighbours" if self.two_stage is None else "two_stage"
+        return "neighbours" if slot in head.newcomers else "head"
+
+    def mask(self, names: Iterable[str] | None) -> Mask | None:
         """Which slots have one of these names. Raises RouteNotFoundError for a name that is not there."""
         if names is None:
             return None
@@ -424,7 +442,7 @@ class RouteTable:
             return self._no_routes()
         runner_up = confidences[1] if found > 1 else 0.0
         own_threshold = self.catalog.threshold(slots[0])
-        reason = limits.for_route(own_threshold, self._operating_point).judge(scores[0], confidences[0], runner_up)
+        reason = limits.for_route(own_threshold, self.operating_point).judge(scores[0], confidences[0], runner_up)
         matches = tuple(
             Match(
                 name=self.catalog.name(slot),
@@ -447,9 +465,15 @@ class RouteTable:
         )
 
     @property
-    def _operating_point(self) -> float:
+    def operating_point(self) -> float:
+        """From which confidence a route without a threshold is answered where the call does not say."""
         chosen = self.labelled.min_confidence if self.labelled else None
         return DEFAULT_MIN_CONFIDENCE if chosen is None else chosen
+
+    @property
+    def operating_point_from(self) -> Literal["fit", "default"]:
+        """Who chose the operating point."""
+        return "fit" if self.labelled and self.labelled.min_confidence is not None else "default"
 
     def _no_routes(self) -> Decision:
         return Decision(

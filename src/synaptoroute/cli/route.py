@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import bulk, output
+from synaptoroute.cli import bulk, explaining, output
 from synaptoroute.cli.routes import DEFAULT_DB, Db
 from synaptoroute.cli.source import RoutesFile, router_over
 
@@ -40,6 +40,9 @@ def route(
         float | None, typer.Option(min=0, max=1, help="Least probability of being right; 0.5 unless given.")
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Consider only this route; may be repeated.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what made each decision: nearest utterances, limits, time by stage.")
+    ] = False,
     source: bulk.Input = None,
     target: bulk.Output = None,
     text_column: bulk.TextColumn = "text",
@@ -59,8 +62,8 @@ def route(
     Exit codes: 0 the output is complete, 1 failure, 2 wrong usage.
     """
     if source or target:
-        if texts or file or as_json or not (source and target):
-            raise typer.BadParameter("--input and --output go together, and without texts, --file and --json")
+        if texts or file or as_json or explain or not (source and target):
+            raise typer.BadParameter("--input and --output go together, and without texts, --file, --json, --explain")
         wanted = bulk.columns(text_column, add, prefix)
         with router_over(context, db, routes) as router:
             bulk.route_rows(
@@ -84,7 +87,7 @@ def route(
         "min_confidence": min_confidence,
         "allow": allow or None,
     }
-    answers = _Answers(as_json=as_json)
+    answers = _Answers(as_json=as_json, explain=explain)
     with router_over(context, db, routes) as router, _queries(texts, file) as queries:
         # The same texts get the same answers, however quick the machine is.
         router.wait_until_fitted()
@@ -99,8 +102,9 @@ def route(
 class _Answers:
     """Prints decisions and remembers how it went."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, explain: bool) -> None:
         self._as_json = as_json
+        self._explain = explain
         self._rows: list[list[output.Cell]] = []
         self._failed = self._abstained = False
 
@@ -115,6 +119,11 @@ class _Answers:
             except InvalidQueryError as exc:
                 self._failed = True
                 output.error(f"{where}: {exc}")
+        if self._explain:
+            for query, explanation in zip(queries, router.explain_many(queries, **options), strict=True):
+                self._abstained |= not explanation.decision
+                explaining.show(query, explanation, as_json=self._as_json)
+            return
         for query, decision in zip(queries, router.route_many(queries, **options), strict=True):
             self._abstained |= not decision
             if self._as_json:

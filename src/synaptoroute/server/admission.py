@@ -43,29 +43,28 @@ class Head(NamedTuple):
 
 
 def head_of(scope: Scope) -> Head:
-    """Look through the headers once. A length that is no number counts as none: the body is counted anyway."""
-    request_id = host = key = origin = length = None
-    content_type = b""
-    chunked = False
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value
-        elif name == b"content-length":
-            length = int(value) if value.isdigit() else None
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"authorization":
-            if value[:7].lower() == b"bearer ":
-                key = value[7:].strip()
-        elif name == b"x-api-key":
-            key = value.strip() if key is None else key
-        elif name == b"x-request-id":
-            request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else None
-        elif name == b"origin":
-            origin = value
-        elif name == b"transfer-encoding":
-            chunked = True
-    return Head(request_id or secrets.token_hex(8), host, key, origin, content_type, length, chunked)
+    """Look through the headers once, the last of a name counting.
+
+    A length that is no number counts as none: the body is counted anyway.
+    """
+    found: dict[bytes, bytes] = dict(scope["headers"])
+    get = found.get
+    request_id, length = get(b"x-request-id"), get(b"content-length")
+    return Head(
+        request_id.decode("ascii") if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8),
+        get(b"host"),
+        _key(get(b"authorization"), get(b"x-api-key")),
+        get(b"origin"),
+        get(b"content-type", b""),
+        int(length[:18]) if length and length.isdigit() else None,
+        b"transfer-encoding" in found,
+    )
+
+
+def _key(authorization: bytes | None, api_key: bytes | None) -> bytes | None:
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return api_key.strip() if api_key is not None else None
 
 
 def with_encoded_slashes(scope: Scope) -> Scope:

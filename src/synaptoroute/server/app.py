@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import health, routes, routing
+from synaptoroute.server import files, health, history, linting, routes, routing, working
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -26,6 +26,10 @@ from synaptoroute.server.state import ServerState
 ROUTERS: tuple[APIRouter, ...] = (
     routing.router,
     routes.router,
+    files.router,
+    working.router,
+    linting.router,
+    history.router,
     health.router,
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from synaptoroute.server import schemas
+from synaptoroute.server import schemas, working
 from synaptoroute.server.problems import documented
 from synaptoroute.server.state import Needs
 
@@ -24,6 +24,9 @@ def described(app: FastAPI, found: Callable[[], dict[str, Any]]) -> dict[str, An
     components = schema.setdefault("components", {})
     models = components.setdefault("schemas", {})
     models["Problem"] = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for body in working.BODIES:
+        models[body.__name__] = body.model_json_schema(ref_template="#/components/schemas/{model}")
+        models[body.__name__].pop("$defs", None)
     for unused in ("HTTPValidationError", "ValidationError"):
         models.pop(unused, None)
     components["securitySchemes"] = {

@@ -28,6 +28,7 @@ CODES: dict[str, int] = {
     "body_timeout": 408,
     "route_exists": 409,
     "conflict": 409,
+    "snapshot_exists": 409,
     "revision_conflict": 412,
     "body_too_large": 413,
     "unsupported_media_type": 415,

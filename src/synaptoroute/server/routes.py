@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from synaptoroute.errors import RevisionConflictError, RouteNotFoundError
+from synaptoroute.errors import RouteNotFoundError
 from synaptoroute.models import Route
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.problems import Problem, documented
@@ -23,7 +23,7 @@ from synaptoroute.server.schemas import (
     RouteShown,
     Utterances,
 )
-from synaptoroute.server.state import READ, WRITE, State, in_thread
+from synaptoroute.server.state import READ, WRITE, State, changed, in_thread
 
 router = APIRouter(tags=["routes"])
 
@@ -121,7 +121,7 @@ async def list_routes(
 async def create_route(body: NewRoute, state: State, response: Response) -> RouteShown:
     """Add a route; it takes part in the next query."""
     route = Route(**body.model_dump())
-    await in_thread(state.router.add_route, route)
+    await state.change(state.router.add_route, route)
     answer = await in_thread(shown, state.router, route.name)
     response.headers["ETag"] = etag(answer.revision)
     response.headers["Location"] = f"/v1/routes/{_encoded(route.name)}"
@@ -163,7 +163,7 @@ async def put_route(
     is_new = name not in state.router
     if is_new and if_match is not None:
         raise Problem("revision_conflict", f"there is no route {name[:40]!r} that If-Match could match")
-    await _changed(lambda: state.router.put_routes([route], expected_revisions=_at(name, revision)))
+    await changed(state, lambda: state.router.put_routes([route], expected_revisions=_at(name, revision)))
     answer = await in_thread(shown, state.router, name)
     response.headers["ETag"] = etag(answer.revision)
     if is_new:
@@ -184,7 +184,7 @@ async def update_route(
     if given.get("utterances", ()) is None:
         raise Problem("invalid_request", "utterances is null; leave it out to keep them")
     revision = expected(if_match)
-    await _changed(lambda: state.router.update_route(name, **given, expected_revision=revision))
+    await changed(state, lambda: state.router.update_route(name, **given, expected_revision=revision))
     return await _answered(state, response, name)
 
 
@@ -192,7 +192,7 @@ async def update_route(
 async def delete_route(name: Name, state: State, response: Response, if_match: IfMatch = None) -> Revised:
     """Remove a route."""
     name, revision = decoded(name), expected(if_match)
-    after = await _changed(lambda: state.router.delete_route(name, expected_revision=revision))
+    after = await changed(state, lambda: state.router.delete_route(name, expected_revision=revision))
     response.headers["ETag"] = etag(after)
     return Revised(revision=after)
 
@@ -203,7 +203,7 @@ async def add_utterances(
 ) -> RouteShown:
     """Add examples to a route; those it has already are skipped."""
     name, revision = decoded(name), expected(if_match)
-    await _changed(lambda: state.router.add_utterances(name, body.utterances, expected_revision=revision))
+    await changed(state, lambda: state.router.add_utterances(name, body.utterances, expected_revision=revision))
     return await _answered(state, response, name)
 
 
@@ -218,7 +218,7 @@ async def remove_utterances(
 ) -> RouteShown:
     """Remove examples of a route, all or none of them; the last ones must stay."""
     name, revision = decoded(name), expected(if_match)
-    await _changed(lambda: _removed(state.router, name, body.utterances, revision))
+    await changed(state, lambda: _removed(state.router, name, body.utterances, revision))
     return await _answered(state, response, name)
 
 
@@ -237,13 +237,6 @@ def _removed(router: AdaptiveRouter, name: str, utterances: list[str], revision:
     return router.update_route(name, utterances=kept, expected_revision=at)
 
 
-async def _changed(change: Callable[[], int]) -> int:
-    try:
-        return await in_thread(change)
-    except RevisionConflictError as exc:
-        raise Problem("revision_conflict", f"{exc}; read the route again and repeat the change") from exc
-
-
 async def _answered(state: State, response: Response, name: str) -> RouteShown:
     answer = await in_thread(shown, state.router, name)
     response.headers["ETag"] = etag(answer.revision)
@@ -255,6 +248,4 @@ def _at(name: str, revision: int | None) -> dict[str, int] | None:
 
 
 def _encoded(name: str) -> str:
-    from urllib.parse import quote
-
     return quote(name, safe="")

@@ -15,8 +15,11 @@ from pydantic_core import to_json
 
 from synaptoroute.asking import RouteOptions
 from synaptoroute.errors import SynaptoRouteError
+from synaptoroute.explaining import Explanation
+from synaptoroute.models import Decision
 from synaptoroute.server.problems import Problem, documented, invalid, problem_of
 from synaptoroute.server.schemas import RouteAnswer, RouteRequest
+from synaptoroute.server.settings import ServerSettings
 from synaptoroute.server.state import READ, ServerState, State
 
 PATH = "/v1/route"
@@ -51,41 +54,47 @@ async def answer(state: ServerState, body: bytes) -> bytes:
 
 async def _decided(state: ServerState, asked: RouteRequest, began_s: float) -> bytes:
     texts = [asked.text] if asked.text is not None else asked.texts or []
-    settings = state.settings
+    _require_within(asked, texts, state.settings)
+    options = _options(asked, state.settings)
+    decisions: list[Decision] | list[dict[str, Any]]
+    try:
+        if asked.explain:
+            explained = await state.router.aexplain_many(texts, **options)
+            revision, decisions = explained[0].revision, [_with_explanation(explanation) for explanation in explained]
+        else:
+            decided = await state.router.aquery_many(texts, **options)
+            revision, decisions = decided[0].revision, decided
+    except SynaptoRouteError as exc:
+        raise problem_of(exc) from exc
+    took_ms = round((perf_counter() - began_s) * 1000, 3)
+    return to_json({"decisions": decisions, "revision": revision, "took_ms": took_ms})
+
+
+def _require_within(asked: RouteRequest, texts: list[str], settings: ServerSettings) -> None:
+    """Raise Problem for more than the operator lets one call ask."""
     if len(texts) > settings.max_texts:
         raise Problem("invalid_request", f"{len(texts)} texts, at most {settings.max_texts} are accepted in one call")
     if asked.top_k > settings.max_top_k:
         raise Problem("invalid_request", f"top_k is {asked.top_k}, at most {settings.max_top_k} is accepted")
     if any(len(text) > settings.max_text_chars for text in texts):
         raise Problem("invalid_query", f"a text has more than {settings.max_text_chars:,} characters; shorten it")
-    if asked.explain and not hasattr(state.router, "explain"):
-        raise Problem("not_available", "this server cannot explain decisions")
-    try:
-        decisions = await state.router.aquery_many(texts, **_options(asked, state))
-    except SynaptoRouteError as exc:
-        raise problem_of(exc) from exc
-    return to_json(
-        {
-            "decisions": decisions,
-            "revision": decisions[0].revision,
-            "took_ms": round((perf_counter() - began_s) * 1000, 3),
-        }
-    )
-
-
-def _options(asked: RouteRequest, state: ServerState) -> RouteOptions:
-    """What the call asks for. Where it leaves all to the server, the router need not work its terms out anew."""
-    settings = state.settings
     if asked.deadline_ms is not None and asked.deadline_ms > settings.max_deadline_ms:
-        raise Problem("invalid_request", f"deadline_ms is above {settings.max_deadline_ms}, the most accepted here")
-    options: RouteOptions = {"deadline_s": (asked.deadline_ms or settings.deadline_ms) / 1000}
-    given: dict[str, Any] = {
+        raise Problem("invalid_request", f"deadline_ms is above {settings.max_deadline_ms:,}, the most accepted here")
+
+
+def _options(asked: RouteRequest, settings: ServerSettings) -> RouteOptions:
+    return {
         "top_k": asked.top_k,
         "threshold": asked.threshold,
         "min_confidence": asked.min_confidence,
         "min_margin": asked.min_margin,
         "allow": asked.allow,
         "exact": asked.exact,
+        "deadline_s": (asked.deadline_ms or settings.deadline_ms) / 1000,
     }
-    options.update(given)  # type: ignore[typeddict-item]
-    return options
+
+
+def _with_explanation(explanation: Explanation) -> dict[str, Any]:
+    explained = explanation.to_dict()
+    decision: dict[str, Any] = explained.pop("decision")
+    return decision | {"explanation": explained}

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
-from synaptoroute.errors import SynaptoRouteError
+from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
 
+if TYPE_CHECKING:
+    from synaptoroute.server.linting import Linter
+
 R = TypeVar("R")
+
+#: Changes made or waiting at once; they take turns anyway.
+_CHANGES_AT_ONCE = 4
+_CHANGES_WAITING = 64
 
 
 class ServerState:
@@ -31,6 +42,9 @@ class ServerState:
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
+        jobs: What takes longer than a request.
+        importing: Held by the one import that is being read, which takes many times its size in memory.
+        linter: Remembers what it found.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -43,6 +57,12 @@ class ServerState:
         self.draining = False
         self.in_flight = 0
         self.started_at = time.monotonic()
+        self.jobs = JobStore(settings)
+        self.importing = asyncio.Semaphore(1)
+        self.linter = _new_linter()
+        # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
+        self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
+        self._changes = 0
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
@@ -60,8 +80,25 @@ class ServerState:
             return
         self.ready = True
 
+    async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
+        """Do in a thread what changes something; the actor of the history goes with it.
+
+        Raises:
+            Problem: Too many changes wait already.
+        """
+        if self._changes >= _CHANGES_WAITING:
+            raise Problem("overloaded", "too many changes wait already", headers={"Retry-After": "5"})
+        call = functools.partial(contextvars.copy_context().run, work, *args, **options)
+        self._changes += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._changing, call)
+        finally:
+            self._changes -= 1
+
     async def stop(self) -> None:
         """Close what the server has opened."""
+        await asyncio.to_thread(self.jobs.close)
+        self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
             await self.router.stop(self.settings.drain_s)
 
@@ -105,5 +142,19 @@ ADMIN = Depends(Needs(Scope.ADMIN))
 
 
 async def in_thread(work: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """Do in a thread what may take long or wait for the store; the actor of the history goes with it."""
+    """Do in a thread what looks something up and may wait for the store. Changes are made by ``ServerState.change``."""
     return await asyncio.to_thread(work, *args, **options)
+
+
+async def changed(state: ServerState, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
+    """``state.change`` of what expects a revision, as If-Match says. Raises Problem if it is another by now."""
+    try:
+        return await state.change(work, *args, **options)
+    except RevisionConflictError as exc:
+        raise Problem("revision_conflict", str(exc)) from exc
+
+
+def _new_linter() -> Linter:
+    from synaptoroute.server.linting import Linter
+
+    return Linter()
