@@ -84,12 +84,12 @@ class Explained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What an import did, or with ``dry_run`` would do; names of routes."""
+    """How many routes an import changed, or with ``dry_run`` would change, and the revision then."""
 
-    added: tuple[str, ...]
-    updated: tuple[str, ...]
-    deleted: tuple[str, ...]
-    unchanged: tuple[str, ...] | int
+    added: int
+    updated: int
+    deleted: int
+    unchanged: int
     revision: int
 
 
@@ -161,9 +161,16 @@ class RouteDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
-    """What the server's lint found in the routes of a revision."""
+    """What the server's lint found in the routes.
+
+    Attributes:
+        findings: The worst first.
+        total: How many there are; ``findings`` may leave the last ones out.
+        revision: Of the routes that were looked at.
+    """
 
     findings: tuple[Finding, ...]
+    total: int
     revision: int
 
 
@@ -184,6 +191,8 @@ class Status:
         health: The queue of queries, see ``BatcherHealth``.
         sync: How replicas follow each other; None without.
         uptime_s: Since the server started.
+        draining: It is about to end.
+        caller: The name of this client's key; None without keys.
         scopes: What the caller may do.
     """
 
@@ -199,6 +208,8 @@ class Status:
     health: dict[str, Any]
     sync: dict[str, Any] | None
     uptime_s: float
+    draining: bool
+    caller: str | None
     scopes: tuple[str, ...]
 
 
@@ -222,5 +233,5 @@ def field_of(name: str, kind: type[T]) -> Callable[[Answer], T]:
     return lambda answer: cast("T", adapter(kind).validate_python(json.loads(answer.body)[name]))
 
 
-def nothing(_answer: Answer) -> None:
-    """Reads no content."""
+#: Of a change.
+revision = field_of("revision", int)

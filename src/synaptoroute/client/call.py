@@ -52,7 +52,7 @@ class Call(Generic[T]):
     method: Method
     path: str
     read: Callable[[Answer], T]
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | list[str]] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     safe: bool = False
@@ -75,9 +75,13 @@ def path(*parts: str | int) -> str:
     return "".join(f"/{quote(str(part), safe='')}" for part in ("v1", *parts))
 
 
-def query(**values: object) -> dict[str, str]:
-    """The values as they stand in a URL; None leaves one out."""
-    return {name: _word(value) for name, value in values.items() if value is not None}
+def query(**values: object) -> dict[str, str | list[str]]:
+    """The values as they stand in a URL; None leaves one out, a list stands for one after another."""
+    return {
+        name: [_word(item) for item in value] if isinstance(value, list | tuple) else _word(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def as_json(value: object) -> bytes:

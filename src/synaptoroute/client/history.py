@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from synaptoroute.client.answers import RouteDiff, field_of, nothing, one
-from synaptoroute.client.call import Call, path, query, sending
+from synaptoroute.client.answers import RouteDiff, field_of, one
+from synaptoroute.client.answers import revision as new_revision
+from synaptoroute.client.call import Call, based_on, path, query, sending
 from synaptoroute.models import clean_name
 from synaptoroute.storage.history import HistoryEntry, Snapshot
 
@@ -30,19 +31,20 @@ def diff(first: int, second: int) -> Call[RouteDiff]:
     return Call(operation="diff", method="GET", path=path("diff"), query=asked, read=one(RouteDiff), safe=True)
 
 
-def rollback(revision: int) -> Call[int]:
+def rollback(revision: int, *, expected_revision: int | None = None) -> Call[int]:
     """Make the routes what they were at that revision. Returns the new revision, for this is a change as well.
+
+    Args:
+        revision: To go back to.
+        expected_revision: Of all routes, ``RoutePage.revision``; None goes back from whatever is there.
 
     Raises:
         RevisionNotFoundError: It has not been reached yet, or its history was forgotten.
+        RevisionConflictError: The routes have changed since ``expected_revision``; nothing was changed.
     """
-    return Call(
-        operation="rollback",
-        method="POST",
-        path=path("rollback"),
-        read=field_of("revision", int),
-        **sending({"revision": revision}),
-    )
+    sent = sending({"revision": revision})
+    sent["headers"] |= based_on(expected_revision)
+    return Call(operation="rollback", method="POST", path=path("rollback"), read=new_revision, **sent)
 
 
 def list_snapshots() -> Call[tuple[Snapshot, ...]]:
@@ -67,16 +69,18 @@ def save_snapshot(name: str) -> Call[Snapshot]:
     )
 
 
-def use_snapshot(name: str) -> Call[int]:
-    """Make the routes what they were when the snapshot was saved. Returns the new revision.
+def use_snapshot(name: str, *, expected_revision: int | None = None) -> Call[int]:
+    """Make the routes what they were when the snapshot was saved. Returns the new revision; see ``rollback``.
 
     Raises:
         SnapshotNotFoundError: There is none of that name.
+        RevisionConflictError: The routes have changed since ``expected_revision``; nothing was changed.
     """
-    where = path("snapshots", clean_name(name), "use")
-    return Call(operation="useSnapshot", method="POST", path=where, read=field_of("revision", int))
+    where, headers = path("snapshots", clean_name(name), "use"), based_on(expected_revision)
+    return Call(operation="useSnapshot", method="POST", path=where, headers=headers, read=new_revision)
 
 
-def delete_snapshot(name: str) -> Call[None]:
-    """Forget a snapshot. Raises SnapshotNotFoundError."""
-    return Call(operation="deleteSnapshot", method="DELETE", path=path("snapshots", clean_name(name)), read=nothing)
+def delete_snapshot(name: str) -> Call[int]:
+    """Forget a snapshot. Returns the revision of the routes, which stay. Raises SnapshotNotFoundError."""
+    where = path("snapshots", clean_name(name))
+    return Call(operation="deleteSnapshot", method="DELETE", path=where, read=new_revision)

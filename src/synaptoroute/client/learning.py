@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from synaptoroute.client.answers import Job, LintReport, adapter, field_of, nothing, one
-from synaptoroute.client.call import Answer, Call, path, sending
+from synaptoroute.client.answers import Job, LintReport, adapter, field_of, one, revision
+from synaptoroute.client.call import Answer, Call, based_on, path, query, sending
 from synaptoroute.errors import InvalidInputError, RemoteError
 from synaptoroute.models import clean_query
 
@@ -32,9 +32,12 @@ def start_fit(
     return Call(operation="fit", method="POST", path=path("fit"), read=one(Job), **sending(asked))
 
 
-def forget_fit() -> Call[None]:
-    """Have the server forget its labelled queries and operating point, and learn from the utterances alone."""
-    return Call(operation="forgetFit", method="DELETE", path=path("fit"), read=nothing)
+def forget_fit() -> Call[int]:
+    """Have the server forget its labelled queries and operating point, and learn from the utterances alone again.
+
+    Returns the revision of the routes, which stay.
+    """
+    return Call(operation="forgetFit", method="DELETE", path=path("fit"), read=revision)
 
 
 def start_evaluate(queries: Sequence[str], labels: Sequence[str | None]) -> Call[Job]:
@@ -54,21 +57,30 @@ def get_job(job_id: str) -> Call[Job]:
     return Call(operation="getJob", method="GET", path=path("jobs", job_id), read=one(Job), safe=True)
 
 
-def cancel_job(job_id: str) -> Call[Job | None]:
-    """Have the server give a job up."""
-    return Call(operation="cancelJob", method="DELETE", path=path("jobs", job_id), read=_job_if_any)
+def cancel_job(job_id: str) -> Call[Job]:
+    """Have the server give a job up, at its next step; one that has ended stays as it is."""
+    return Call(operation="cancelJob", method="DELETE", path=path("jobs", job_id), read=one(Job))
 
 
-def lint() -> Call[LintReport]:
-    """What is amiss with the routes, each with the changes that would mend it."""
-    return Call(operation="lint", method="GET", path=path("lint"), read=_read_lint, safe=True)
+def lint(*, limit: int = 1_000) -> Call[LintReport]:
+    """What looks wrong with the routes, each with the changes that would mend it."""
+    return Call(operation="lint", method="GET", path=path("lint"), query=query(limit=limit), read=_read_lint, safe=True)
 
 
-def apply_fix(fix: Fix) -> Call[int]:
-    """Make a change that ``lint`` proposed. Returns the new revision."""
-    content = {"fix": _given(**asdict(fix))}
-    read = field_of("revision", int)
-    return Call(operation="applyFix", method="POST", path=path("lint", "fix"), read=read, **sending(content))
+def apply_fix(fixes: Iterable[Fix], *, expected_revision: int | None = None) -> Call[int]:
+    """Make the changes of a finding of ``lint``, all or none. Returns the new revision.
+
+    Args:
+        fixes: ``Finding.fixes``.
+        expected_revision: ``LintReport.revision``; None makes them as long as they fit.
+
+    Raises:
+        RouteNotFoundError: A route or an utterance is not there any more.
+        RevisionConflictError: The routes have changed since ``expected_revision``; nothing was changed.
+    """
+    sent = sending({"fixes": [_given(**asdict(fix)) for fix in fixes]})
+    sent["headers"] |= based_on(expected_revision)
+    return Call(operation="applyFix", method="POST", path=path("lint", "fix"), read=revision, **sent)
 
 
 def evaluation(job: Job) -> Evaluation:
@@ -110,13 +122,9 @@ def _result(job: Job, kind: Any) -> Any:
     return adapter(kind).validate_python(job.result)
 
 
-def _job_if_any(answer: Answer) -> Job | None:
-    return one(Job)(answer) if answer.body else None
-
-
 def _read_lint(answer: Answer) -> LintReport:
     from synaptoroute.lint import Finding
 
     content = json.loads(answer.body)
     findings = adapter(tuple[Finding, ...]).validate_python(content["findings"])
-    return LintReport(findings=findings, revision=content["revision"])
+    return LintReport(findings=findings, total=content["total"], revision=content["revision"])

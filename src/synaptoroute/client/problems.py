@@ -36,6 +36,7 @@ _BY_CODE: dict[str, type[SynaptoRouteError]] = {
     "invalid_query": InvalidQueryError,
     "invalid_route": InvalidRouteError,
     "route_exists": RouteExistsError,
+    "snapshot_exists": InvalidInputError,
     "route_not_found": RouteNotFoundError,
     "revision_not_found": RevisionNotFoundError,
     "snapshot_not_found": SnapshotNotFoundError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from synaptoroute.client.answers import ImportReport, RouteInfo, RoutePage, field_of, one
+from synaptoroute.client.answers import ImportReport, RouteInfo, RoutePage, one, revision
 from synaptoroute.client.call import JSON, Call, as_json, based_on, path, query, sending
 from synaptoroute.models import Route, clean_name, clean_utterances
 
@@ -29,7 +29,7 @@ def list_routes(
     Args:
         limit: How many at most.
         after: ``next`` of the page before.
-        containing: Only routes whose name or description contains this.
+        containing: Only routes with this in their name, description or utterances.
         utterances: Give them as well.
     """
     asked = query(limit=limit, after=after, query=containing, utterances=utterances)
@@ -105,7 +105,7 @@ def delete_route(name: str, *, expected_revision: int | None = None) -> Call[int
         method="DELETE",
         path=_of(name),
         headers=based_on(expected_revision),
-        read=field_of("revision", int),
+        read=revision,
     )
 
 
@@ -139,6 +139,7 @@ def import_routes(
     mode: Mode = "add",
     format: Format = "json",  # noqa: A002  # as the server calls it
     dry_run: bool = False,
+    expected_revision: int | None = None,
 ) -> Call[ImportReport]:
     """Take routes from the content of a file, or a list: all or, on any error, none.
 
@@ -148,10 +149,12 @@ def import_routes(
             that are not in the file.
         format: Of the bytes.
         dry_run: Only tell what would be done.
+        expected_revision: With "replace", of all routes, ``RoutePage.revision``; None replaces whatever is there.
 
     Raises:
         InvalidInputError: The content cannot be read, or a route cannot be accepted.
         RouteExistsError: With "add", a name is taken.
+        RevisionConflictError: The routes have changed since ``expected_revision``; nothing was changed.
     """
     if not isinstance(content, bytes):
         content, format = as_json([route.model_dump(mode="json") for route in content]), "json"  # noqa: A001
@@ -161,7 +164,7 @@ def import_routes(
         path=path("import"),
         query=query(mode=mode, format=format, dry_run=dry_run),
         body=content,
-        headers={"content-type": _MEDIA_TYPES[format]},
+        headers={"content-type": _MEDIA_TYPES[format], **based_on(expected_revision)},
         read=one(ImportReport),
     )
 

@@ -56,20 +56,34 @@ def traffic() -> Call[dict[str, Any]]:
     return Call(operation="traffic", method="GET", path=path("traffic"), read=one(dict), safe=True)
 
 
-def map(*, limit: int = 5000) -> Call[dict[str, Any]]:  # noqa: A001  # the operation is called so
-    """Where utterances lie to each other in two dimensions, as the server's JSON: points, explained, revision."""
-    return Call(operation="map", method="GET", path=path("map"), query=query(limit=limit), read=one(dict), safe=True)
+def map(  # noqa: A001  # the operation is called so
+    *, limit: int = 5000, routes: Sequence[str] | None = None
+) -> Call[dict[str, Any]]:
+    """Where utterances lie to each other in two dimensions, as the server's JSON.
+
+    Args:
+        limit: The most points; a sample if there are more.
+        routes: Only these.
+    """
+    return Call(
+        operation="map",
+        method="GET",
+        path=path("map"),
+        query=query(limit=limit, routes=routes),
+        read=one(dict),
+        safe=True,
+    )
 
 
-def locate(text: str) -> Call[dict[str, Any]]:
-    """Where a query would lie on the map, and its decision, as the server's JSON. Raises InvalidQueryError."""
+def locate(text: str, *, limit: int = 5000, routes: Sequence[str] | None = None) -> Call[dict[str, Any]]:
+    """Where a query falls in the map of the same limit and routes, and its decision, as the server's JSON."""
     return Call(
         operation="locate",
         method="POST",
         path=path("map", "locate"),
         read=one(dict),
         safe=True,
-        **sending({"text": clean_query(text)}),
+        **sending({"text": clean_query(text), "limit": limit, "routes": routes}),
     )
 
 
