@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo serve test test-all lint format openapi clean
 
 demo: .venv/.installed-core
 	@$(BIN)/synaptoroute demo
+
+serve: .venv/.installed-api
+	@$(BIN)/synaptoroute serve --demo
 
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term -m "not slow"
@@ -24,6 +27,10 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What docs/openapi.json must be; a test compares the two.
+openapi: .venv/.installed-dev
+	$(BIN)/python -m synaptoroute.server.description > docs/openapi.json
+
 # pip of 25.1 and later reads dependency groups, which the development tools are in.
 .venv/.pip:
 	$(PYTHON) -m venv .venv
@@ -34,9 +41,13 @@ format: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+.venv/.installed-api: .venv/.pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[api]'
+	@touch $@ .venv/.installed-core
+
 .venv/.installed-dev: .venv/.pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
-	@touch $@ .venv/.installed-core
+	@touch $@ .venv/.installed-core .venv/.installed-api
 
 # Ray and Spark, half a gigabyte, for the tests that need them; Spark also needs Java 17 or newer.
 .venv/.installed-clusters: .venv/.installed-dev

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -51,7 +51,9 @@ def head_of(scope: Scope) -> Head:
     get = found.get
     request_id, length = get(b"x-request-id"), get(b"content-length")
     return Head(
-        request_id.decode("ascii") if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8),
+        request_id.decode("ascii")
+        if request_id and _REQUEST_ID.fullmatch(request_id)
+        else f"{random.getrandbits(64):016x}",
         get(b"host"),
         _key(get(b"authorization"), get(b"x-api-key")),
         get(b"origin"),

@@ -85,7 +85,7 @@ class _Service(FastAPI):
         """The description of the interface, with what the guard answers."""
         from synaptoroute.server.description import described
 
-        return described(self, super().openapi)
+        return described(self, super().openapi, ROUTERS)
 
 
 @asynccontextmanager

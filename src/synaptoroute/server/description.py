@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from synaptoroute.server import schemas, working
@@ -13,18 +14,34 @@ from synaptoroute.server.problems import documented
 from synaptoroute.server.state import Needs
 
 #: What may go wrong at every endpoint below /v1.
-_EVERYWHERE = ("invalid_json", "unauthorized", "forbidden", "invalid_request", "rate_limited", "overloaded")
+_EVERYWHERE = (
+    "host_not_allowed",
+    "invalid_path",
+    "unauthorized",
+    "forbidden",
+    "invalid_request",
+    "rate_limited",
+    "internal_error",
+    "overloaded",
+)
+#: And at every one that takes a body.
+_OF_BODIES = ("invalid_json", "cross_origin", "body_timeout", "body_too_large", "unsupported_media_type")
 
 
-def described(app: FastAPI, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The description of the interface; made once."""
+def described(app: FastAPI, found: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """The description of the interface; made once.
+
+    Args:
+        app: To be described.
+        found: What FastAPI finds out.
+        routers: Whose endpoints say which scope they need.
+    """
     if app.openapi_schema is not None:
         return app.openapi_schema
     schema = found()
     components = schema.setdefault("components", {})
     models = components.setdefault("schemas", {})
-    models["Problem"] = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    for body in working.BODIES:
+    for body in (schemas.Problem, *working.BODIES):
         models[body.__name__] = body.model_json_schema(ref_template="#/components/schemas/{model}")
         models[body.__name__].pop("$defs", None)
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -33,7 +50,7 @@ def described(app: FastAPI, found: Callable[[], dict[str, Any]]) -> dict[str, An
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
     }
-    needed = _scopes(app)
+    needed = scopes(routers)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             _complete(operation, needed.get(operation.get("operationId")), below_v1=path.startswith("/v1"))
@@ -45,19 +62,50 @@ def _complete(operation: dict[str, Any], scope: str | None, *, below_v1: bool) -
     if "HTTPValidationError" in str(responses.get("422", "")):
         responses.pop("422")
     if scope is not None:
-        operation["security"] = [{"bearer": []}, {"apiKey": []}, {}]
+        operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = scope
     if below_v1:
-        for status, response in documented(*_EVERYWHERE).items():
-            responses.setdefault(str(status), response)
+        codes = (*_EVERYWHERE, *_OF_BODIES) if "requestBody" in operation else _EVERYWHERE
+        for status, response in documented(*codes).items():
+            own = responses.setdefault(str(status), response)
+            if own is not response:
+                own["description"] = _both(own["description"], response["description"])
+    operation["responses"] = dict(sorted(responses.items()))
 
 
-def _scopes(app: FastAPI) -> dict[str | None, str]:
+def _both(own: str, general: str) -> str:
+    """One description of a status from that of an endpoint and the general one."""
+    title, _, codes = own.partition(": ")
+    more = [code for code in general.partition(": ")[2].split(", ") if code not in codes.split(", ")]
+    return f"{title}: {', '.join([*codes.split(', '), *more])}" if codes else own
+
+
+def scopes(routers: Iterable[APIRouter]) -> dict[str | None, str]:
     """Operation id -> the scope it needs."""
     found: dict[str | None, str] = {}
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            for dependency in route.dependencies:
-                if isinstance(dependency.dependency, Needs):
-                    found[route.operation_id] = dependency.dependency.scope.word
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                for dependency in (*router.dependencies, *route.dependencies):
+                    if isinstance(dependency.dependency, Needs):
+                        found[route.operation_id] = dependency.dependency.scope.word
     return found
+
+
+def main() -> None:
+    """Print the description as docs/openapi.json has it: ``python -m synaptoroute.server.description``."""
+    from synaptoroute.router import AdaptiveRouter
+    from synaptoroute.server.app import create_app
+    from synaptoroute.server.settings import ServerSettings
+
+    with AdaptiveRouter() as router:
+        print(text_of(create_app(router, settings=ServerSettings())))  # noqa: T201
+
+
+def text_of(app: FastAPI) -> str:
+    """The description, in lines that can be compared."""
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from time import perf_counter
 from typing import Any
 
 from pydantic_core import from_json
@@ -15,6 +17,8 @@ from synaptoroute.server.admission import Admission, Head, head_of, with_encoded
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
 from synaptoroute.server.state import ServerState
+
+access = logging.getLogger("synaptoroute.access")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -31,6 +35,8 @@ SECURITY: Headers = (
 )
 _JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _PROBLEM: Headers = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
+_CLOSE: Headers = ((b"connection", b"close"),)
+_LATER = {"Retry-After": "1"}
 #: A body that is read by its endpoint as it comes, not beforehand.
 STREAMED = frozenset({"/v1/import"})
 LABELLED = frozenset({"/v1/fit", "/v1/evaluate"})
@@ -64,25 +70,39 @@ class Guard:
         head = head_of(scope)
         state = self._state
         leaving = _Leaving(send, head.request_id)
+        began_s = perf_counter()
+        if state.draining:
+            # Whoever asks again shall ask over a new connection, which a load balancer leads elsewhere.
+            leaving.always = _CLOSE
         state.in_flight += 1
+        try:
+            await self._guarded(scope, head, receive, leaving)
+        finally:
+            state.in_flight -= 1
+            if state.settings.access_log:
+                _log_access(scope, head, leaving, began_s)
+
+    async def _guarded(self, scope: Scope, head: Head, receive: Receive, leaving: _Leaving) -> None:
+        """Whatever goes wrong is answered as a problem, if nothing was answered yet."""
         try:
             await self._admitted(with_encoded_slashes(scope), head, receive, leaving)
         except Problem as problem:
             await leaving.problem(problem, scope)
         except _Gone:
             pass
+        except asyncio.CancelledError:
+            if not leaving.started:
+                await leaving.problem(Problem("closed", "the server ends; ask another", headers=_LATER), scope)
+            raise
         except Exception as exc:
             failed = problem_of(exc)
             if failed.status >= 500:
                 # Without the path, which may name more than a log should hold.
                 logger.exception("request %s failed: %s", head.request_id, failed.code)
-            if leaving.started:
-                if not leaving.complete:
-                    raise
-            else:
+            if not leaving.started:
                 await leaving.problem(failed, scope)
-        finally:
-            state.in_flight -= 1
+            elif not leaving.complete:
+                raise
 
     async def _admitted(self, scope: Scope, head: Head, receive: Receive, leaving: _Leaving) -> None:
         caller, leaving.extra = await self._admission.caller(scope, head)
@@ -129,24 +149,26 @@ class _Gone(Exception):  # noqa: N818 - nobody is left to be told
 class _Leaving:
     """``send`` with what every answer has: the request's id and headers for browsers."""
 
-    __slots__ = ("_id", "_send", "complete", "extra", "started")
+    __slots__ = ("_id", "_send", "always", "complete", "extra", "started", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._id = (b"x-request-id", request_id.encode("ascii"))
         self.extra: Headers = ()
+        self.always: Headers = ()
+        self.status = 0
         self.started = False
         self.complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.started, self.status = True, message["status"]
             own = list(message.get("headers", ()))
             names = {name for name, _ in own}
             added = [pair for pair in SECURITY if pair[0] not in names]
             if b"cache-control" not in names:
                 added.append((b"cache-control", b"no-store"))
-            message = {**message, "headers": [*own, self._id, *self.extra, *added]}
+            message = {**message, "headers": [*own, self._id, *self.extra, *self.always, *added]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
         await self._send(message)
@@ -164,11 +186,19 @@ class _Leaving:
         await self._whole(problem.status, body, (*_PROBLEM, *own))
 
     async def _whole(self, status: int, body: bytes, own: Headers) -> None:
-        self.started = True
-        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *SECURITY]
+        self.started, self.status = True, status
+        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self.always, *SECURITY]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
         self.complete = True
+
+
+def _log_access(scope: Scope, head: Head, leaving: _Leaving, began_s: float) -> None:
+    """One line a request. Without the query string, in which routes may be searched for by a text."""
+    client = scope["client"][0] if scope.get("client") else "-"
+    took_ms = (perf_counter() - began_s) * 1000
+    path = (scope.get("raw_path") or b"").decode("ascii", "replace")[:200]
+    access.info("%s %s %s %d %.1f ms %s", client, scope["method"], path, leaving.status, took_ms, head.request_id)
 
 
 # --------------------------------------------------------------------------------------------------------- bodies
