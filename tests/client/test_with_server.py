@@ -125,7 +125,7 @@ def test_changes_depend_on_the_revision_they_are_based_on(client: Client, added:
     first = client.get_route(added.name)
     second = client.add_utterances(added.name, ["prune the roses"], expected_revision=first.revision)
     assert second.utterances == (*added.utterances, "prune the roses")
-    stale = {"expected_revision": first.revision}
+    stale: dict[str, Any] = {"expected_revision": first.revision}
     for change in (
         lambda: client.add_utterances(added.name, ["x"], **stale),
         lambda: client.remove_utterances(added.name, ["prune the roses"], **stale),
@@ -205,8 +205,8 @@ def test_snapshots_are_saved_used_and_deleted(client: Client) -> None:
 
 # -------------------------------------------------------------------------------------------------------- learning
 def labelled() -> tuple[list[str], list[str | None]]:
-    with (resources.files("synaptoroute") / "demo" / "queries.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    content = (resources.files("synaptoroute") / "demo" / "queries.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(content.splitlines()))
     return [row["query"] for row in rows], [row["route"] or None for row in rows]
 
 
