@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any, Literal, get_args
 
@@ -121,7 +122,7 @@ async def import_routes(
             except ClientDisconnect:
                 raise Problem("invalid_request", "the body was cut off") from None
             file.seek(0)
-            routes = await in_thread(read_routes, _Named(file), chosen)
+            routes = await in_thread(_read, file, chosen)
         return await state.change(_imported, state.router, routes, mode, revision, dry_run=dry_run)
 
 
@@ -133,6 +134,28 @@ class _Named:
     def __init__(self, file: IO[bytes]) -> None:
         self.read = file.read
         self.readline = file.readline
+
+
+def _read(file: IO[bytes], file_format: FileFormat) -> list[Route]:
+    routes = read_routes(_Named(file), file_format)  # type: ignore[arg-type]  # has of a stream what is needed
+    for route in routes:
+        # As in other bodies: PostgreSQL has no NUL in texts, and nobody means one.
+        if any("\x00" in text for text in (*route.utterances, route.description or "", *_strings(route.metadata))):
+            raise Problem("invalid_route", f"a text of route {route.name!r} has a NUL character; remove it")
+    return routes
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value, keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
 
 
 def _imported(

@@ -133,7 +133,7 @@ class JobStore:
         """
         job = Job(id=secrets.token_hex(8), kind=kind, caller=caller, _work=work, _context=contextvars.copy_context())
         with self._changed:
-            self._forget()
+            self._forget(room=1)
             full = len(self._waiting) >= self._settings.max_waiting_jobs or len(self._jobs) >= self._settings.max_jobs
             if full or self._closed:
                 raise Problem("jobs_full", "too many jobs wait already", headers={"Retry-After": "10"})
@@ -214,13 +214,14 @@ class JobStore:
         # What it was given may be large.
         job._work = job._context = None  # noqa: SLF001
 
-    def _forget(self) -> None:
+    def _forget(self, *, room: int = 0) -> None:
         """Drop what has been finished for long, or for longer than others where there are too many or too large."""
         oldest_s = time.monotonic() - self._settings.job_memory_s
         finished = sorted((job for job in self._jobs.values() if job.finished), key=lambda job: job._ended_s)  # noqa: SLF001
         size = sum(len(job.result or b"") for job in finished)
         for job in finished:
-            if job._ended_s >= oldest_s and size <= MAX_RESULT_BYTES and len(self._jobs) < self._settings.max_jobs:  # noqa: SLF001
+            fits = size <= MAX_RESULT_BYTES and len(self._jobs) + room <= self._settings.max_jobs
+            if fits and job._ended_s >= oldest_s:  # noqa: SLF001
                 break
             size -= len(job.result or b"")
             del self._jobs[job.id]

@@ -74,7 +74,7 @@ def _require_within(asked: RouteRequest, texts: list[str], settings: ServerSetti
     """Raise Problem for more than the operator lets one call ask."""
     if len(texts) > settings.max_texts:
         raise Problem("invalid_request", f"{len(texts)} texts, at most {settings.max_texts} are accepted in one call")
-    if asked.top_k > settings.max_top_k:
+    if asked.top_k > settings.max_top_k and "top_k" in asked.model_fields_set:
         raise Problem("invalid_request", f"top_k is {asked.top_k}, at most {settings.max_top_k} is accepted")
     if any(len(text) > settings.max_text_chars for text in texts):
         raise Problem("invalid_query", f"a text has more than {settings.max_text_chars:,} characters; shorten it")
@@ -84,7 +84,7 @@ def _require_within(asked: RouteRequest, texts: list[str], settings: ServerSetti
 
 def _options(asked: RouteRequest, settings: ServerSettings) -> RouteOptions:
     return {
-        "top_k": asked.top_k,
+        "top_k": min(asked.top_k, settings.max_top_k),
         "threshold": asked.threshold,
         "min_confidence": asked.min_confidence,
         "min_margin": asked.min_margin,

@@ -50,7 +50,7 @@ def serve(
         app = app if app is not None else create_app(settings)
         state: ServerState = app.state.server
         require_keys(settings, state)
-        server = Server(_config(settings, app), state)
+        server = Server(uvicorn_config(settings, app), state)
         if started is not None:
             started(address_of(bound, settings))
         server.run(sockets=[bound])
@@ -99,7 +99,8 @@ def address_of(bound: socket.socket, settings: ServerSettings) -> str:
     return f"{'https' if settings.tls_certificate else 'http'}://{host}:{port}"
 
 
-def _config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
+def uvicorn_config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
+    """What uvicorn is told. Raises InvalidSettingError for a certificate that cannot be used."""
     config = uvicorn.Config(
         app,
         http=protocol_for(settings),

@@ -17,7 +17,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
 class Asked(BaseModel):
     """A body that is sent; what it does not know is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class RouteRequest(Asked):
@@ -27,7 +27,7 @@ class RouteRequest(Asked):
 
     text: Text | None = Field(None, description="One text.")
     texts: Annotated[list[Text], Field(min_length=1)] | None = Field(None, description="Several, all decided alike.")
-    top_k: int = Field(5, ge=1, le=10_000, strict=True, description="How many matches each decision lists.")
+    top_k: int = Field(5, ge=1, le=10_000, description="How many matches each decision lists.")
     threshold: Cosine | None = Field(None, description="Least cosine, in place of the routes' thresholds.")
     min_confidence: Probability | None = Field(None, description="Least confidence, in place of the server's.")
     min_margin: Probability | None = Field(None, description="Least lead in confidence over the runner-up.")
