@@ -26,6 +26,7 @@ from synaptoroute.server.app import create_app
 from synaptoroute.server.connections import protocol_for
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.trimming import keep_little
 
 #: How long an idle connection is left open after nothing new is accepted: a request on its way arrives within it.
 _LINGER_S = 1.0
@@ -45,10 +46,12 @@ def serve(
     Raises:
         InvalidSettingError: The address cannot be listened on, or may not be without keys.
     """
+    keep_little()
     bound = bind(settings)
     try:
         app = app if app is not None else create_app(settings)
         state: ServerState = app.state.server
+        state.alone = True
         require_keys(settings, state)
         server = Server(uvicorn_config(settings, app), state)
         if started is not None:
