@@ -128,9 +128,9 @@ def test_secrets_do_not_show() -> None:
 # ------------------------------------------------------------------------------------------ what the world must be
 def test_a_store_that_cannot_be_used_is_told_by_its_setting(tmp_path: Path) -> None:
     (tmp_path / "other.db").write_text("no database at all")
-    with pytest.raises(InvalidSettingError, match="setting db: .*not a SynaptoRoute database"):
+    with pytest.raises(InvalidSettingError, match=r"setting db: .*not a SynaptoRoute database"):
         open_router(ServerSettings(db=tmp_path / "other.db"))
-    with pytest.raises(InvalidSettingError, match="setting db: .*does not exist"):
+    with pytest.raises(InvalidSettingError, match=r"setting db: .*does not exist"):
         open_router(ServerSettings(db=tmp_path / "none" / "a.db"))
     (tmp_path / "routes.yaml").write_text("routes: 1")
     with pytest.raises(InvalidSettingError, match=r"setting routes: .*routes\.yaml"):
@@ -150,13 +150,13 @@ def test_a_port_that_is_taken_is_told() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(InvalidSettingError, match="settings host and port: cannot listen on"):
+        with pytest.raises(InvalidSettingError, match=r"settings host and port: cannot listen on"):
             bind(ServerSettings(port=taken.getsockname()[1]))
-    with pytest.raises(InvalidSettingError, match="setting host: 'no.such.host.invalid'"):
+    with pytest.raises(InvalidSettingError, match=r"setting host: 'no\.such\.host\.invalid'"):
         bind(ServerSettings(host="no.such.host.invalid"))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
 def test_others_are_not_let_in_without_a_key(host: str) -> None:
     with pytest.raises(InvalidSettingError, match=r"setting keys: .*synaptoroute keys new"):
         require_keys(ServerSettings(host=host), KeyRing([]))
@@ -175,7 +175,7 @@ def test_a_certificate_that_is_none_is_told(served: Served, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        (["--host", "0.0.0.0"], {}, "setting keys: listening on 0.0.0.0"),
+        (["--host", "0.0.0.0"], {}, "setting keys: listening on 0.0.0.0"),  # noqa: S104
         ([], {"SYNAPTOROUTE_MAX_TEXTS": "many"}, "setting max_texts, by SYNAPTOROUTE_MAX_TEXTS"),
         (["--postgres", "postgresql://u:hidden@127.0.0.1:1/x"], {}, "setting postgres: "),
         (["--routes", "/nowhere.csv"], {}, "setting routes: there is no file"),
