@@ -17,6 +17,7 @@ from synaptoroute.server.admission import Admission, Head, head_of, with_encoded
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.trimming import LARGE_BYTES
 
 access = logging.getLogger("synaptoroute.access")
 
@@ -40,6 +41,8 @@ _LATER = {"Retry-After": "1"}
 #: A body that is read by its endpoint as it comes, not beforehand.
 STREAMED = frozenset({"/v1/import"})
 LABELLED = frozenset({"/v1/fit", "/v1/evaluate"})
+#: Of a body; no endpoint knows half as many. Each unknown one would become an error, and take a hundred times its size.
+MAX_FIELDS = 64
 #: From this size on, a body is checked in a thread: the loop would stand still for a millisecond and more.
 _CHECKED_IN_LOOP_BYTES = 128 << 10
 #: A NUL in a string, with an even number of backslashes before its own.
@@ -115,8 +118,11 @@ class Guard:
         if head.length is not None and head.length > limit:
             raise _too_large(limit)
         if path in STREAMED:
+            self._state.trimmer.soon()
             receive = _counted(receive, limit, settings.body_timeout_s)
         elif head.length or head.chunked:
+            if head.chunked or (head.length or 0) >= LARGE_BYTES:
+                self._state.trimmer.soon()
             try:
                 async with asyncio.timeout(settings.body_timeout_s):
                     body = await _whole(receive, limit)
@@ -273,9 +279,11 @@ def _without_nul(body: bytes) -> bytes:
 def _check(body: bytes) -> Any:
     """Whether the body is JSON, not nested beyond what can be handled, and free of NUL, NaN and lone surrogates."""
     try:
-        from_json(_without_nul(body), allow_inf_nan=False)
+        content = from_json(_without_nul(body), allow_inf_nan=False)
     except ValueError as exc:
         raise Problem("invalid_json", f"the body is not JSON: {_place(exc)}") from None
+    if isinstance(content, dict) and len(content) > MAX_FIELDS:
+        raise Problem("invalid_request", f"the body has {len(content):,} fields, at most {MAX_FIELDS} are accepted")
 
 
 def _place(exc: ValueError) -> str:

@@ -27,6 +27,7 @@ from synaptoroute.server.connections import protocol_for
 from synaptoroute.server.keys import KeyRing
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.trimming import keep_little
 
 #: How long an idle connection is left open after nothing new is accepted: a request on its way arrives within it.
 _LINGER_S = 1.0
@@ -47,10 +48,13 @@ def serve(
         InvalidSettingError: The address cannot be listened on, or may not be without keys.
     """
     require_keys(settings, app.state.server.keys if app is not None else KeyRing(settings.keys, settings.keys_file))
+    keep_little()
     bound = bind(settings)
     try:
         app = app if app is not None else create_app(settings)
-        server = Server(uvicorn_config(settings, app), app.state.server)
+        state: ServerState = app.state.server
+        state.alone = True
+        server = Server(uvicorn_config(settings, app), state)
         if started is not None:
             started(address_of(bound, settings))
         server.run(sockets=[bound])

@@ -29,7 +29,13 @@ logger = logging.getLogger("synaptoroute.server")
 
 PREFIX = "SYNAPTOROUTE_"
 #: Read by other parts of the package, not by the server.
-_OTHERS = {"SYNAPTOROUTE_CACHE", "SYNAPTOROUTE_DATA", "SYNAPTOROUTE_CONFIG"}
+_OTHERS = {
+    "SYNAPTOROUTE_CACHE",
+    "SYNAPTOROUTE_DATA",
+    "SYNAPTOROUTE_CONFIG",
+    "SYNAPTOROUTE_URL",
+    "SYNAPTOROUTE_API_KEY",
+}
 #: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
 

@@ -18,6 +18,7 @@ from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.trimming import Trimmer, settle
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -40,11 +41,13 @@ class ServerState:
     Attributes:
         ready: Whether the encoder is loaded and the routes are learned, or that has taken long enough.
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
+        alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        trimmer: Told of large bodies, whose memory it gives back.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -54,11 +57,13 @@ class ServerState:
         self.keys = KeyRing(settings.keys, settings.keys_file)
         self.ready = False
         self.draining = False
+        self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
+        self.trimmer = Trimmer()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
@@ -71,6 +76,9 @@ class ServerState:
             # Beside the queue: it is no query that anybody counts.
             self.router.encoder.encode(["warm up"])
             self.router.wait_until_fitted(wait_s)
+            if self.alone:
+                # Learning has taken far more than what it has left.
+                settle()
 
         try:
             await asyncio.to_thread(warm_up)
