@@ -55,12 +55,13 @@ class Guard:
     Args:
         app: What answers.
         state: Of the server.
+        admission: What is let in.
     """
 
-    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, admission: Admission) -> None:
         self.app = app
         self._state = state
-        self._admission = Admission(state)
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,11 +73,8 @@ class Guard:
             return
         head = head_of(scope)
         state = self._state
-        leaving = _Leaving(send, head.request_id)
+        leaving = _Leaving(send, head.request_id, state)
         began_s = perf_counter()
-        if state.draining:
-            # Whoever asks again shall ask over a new connection, which a load balancer leads elsewhere.
-            leaving.always = _CLOSE
         state.in_flight += 1
         try:
             await self._guarded(scope, head, receive, leaving)
@@ -155,13 +153,13 @@ class _Gone(Exception):  # noqa: N818 - nobody is left to be told
 class _Leaving:
     """``send`` with what every answer has: the request's id and headers for browsers."""
 
-    __slots__ = ("_id", "_send", "always", "complete", "extra", "started", "status")
+    __slots__ = ("_id", "_send", "_state", "complete", "extra", "started", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, state: ServerState) -> None:
         self._send = send
+        self._state = state
         self._id = (b"x-request-id", request_id.encode("ascii"))
         self.extra: Headers = ()
-        self.always: Headers = ()
         self.status = 0
         self.started = False
         self.complete = False
@@ -174,10 +172,15 @@ class _Leaving:
             added = [pair for pair in SECURITY if pair[0] not in names]
             if b"cache-control" not in names:
                 added.append((b"cache-control", b"no-store"))
-            message = {**message, "headers": [*own, self._id, *self.extra, *self.always, *added]}
+            message = {**message, "headers": [*own, self._id, *self.extra, *self._closing, *added]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
         await self._send(message)
+
+    @property
+    def _closing(self) -> Headers:
+        """Of a server that ends, whoever asks again shall ask over a new connection, which leads elsewhere."""
+        return _CLOSE if self._state.draining else ()
 
     async def json(self, body: bytes) -> None:
         """Answer with JSON."""
@@ -193,7 +196,7 @@ class _Leaving:
 
     async def _whole(self, status: int, body: bytes, own: Headers) -> None:
         self.started, self.status = True, status
-        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self.always, *SECURITY]
+        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self._closing, *SECURITY]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
         self.complete = True

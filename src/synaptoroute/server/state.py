@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.jobs import JobStore
-from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
+from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.trimming import Trimmer, settle
@@ -54,8 +54,7 @@ class ServerState:
         self.router = router
         self.settings = settings
         self.owned = owned
-        file_keys = read_keys(settings.keys_file) if settings.keys_file else ()
-        self.keys = KeyRing((*settings.keys, *file_keys))
+        self.keys = KeyRing(settings.keys, settings.keys_file)
         self.ready = False
         self.draining = False
         self.alone = False
@@ -74,7 +73,8 @@ class ServerState:
         wait_s = self.settings.learn_before_ready_s
 
         def warm_up() -> None:
-            self.router.route("warm up")
+            # Beside the queue: it is no query that anybody counts.
+            self.router.encoder.encode(["warm up"])
             self.router.wait_until_fitted(wait_s)
             if self.alone:
                 # Learning has taken far more than what it has left.
