@@ -70,17 +70,21 @@ def serve(
     if prune and not watch:
         raise typer.BadParameter("--prune goes with --watch")
     _log(settings)
-    if settings.db is None and settings.postgres is None:
-        output.note("routes are kept in memory and gone at the end; keep them with --db or --postgres")
+
+    def started(address: str) -> None:
+        if settings.db is None and settings.postgres is None:
+            output.note("routes are kept in memory and gone at the end; keep them with --db or --postgres")
+        output.note(f"listening on {address}")
+
     if not watch or settings.routes is None:
-        run(settings, started=lambda address: output.note(f"listening on {address}"))
+        run(settings, started=started)
         return
     from synaptoroute.cli.watch import watching
     from synaptoroute.server import create_app
 
     app = create_app(settings)
     with watching(app.state.server.router, settings.routes, prune=prune):
-        run(settings, app=app, started=lambda address: output.note(f"listening on {address}"))
+        run(settings, app=app, started=started)
 
 
 @keys.command("new")

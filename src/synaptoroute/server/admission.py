@@ -101,8 +101,8 @@ class Admission:
         path = scope["path"]
         if path in HEALTH:
             return None, ()
-        # How busy the server is shall be seen above all when it is too busy.
-        if self._state.in_flight >= self._state.settings.max_in_flight and path != METRICS:
+        # This one is counted already. How busy the server is shall be seen above all when it is too busy.
+        if self._state.in_flight > self._state.settings.max_in_flight and path != METRICS:
             raise Problem("overloaded", "too many requests are being answered", headers={"Retry-After": "1"})
         if "\x00" in path or b"%00" in scope["query_string"]:
             raise Problem("invalid_path", "the path or query has a NUL character")

@@ -30,6 +30,7 @@ from synaptoroute.server import (
     traffic,
     working,
 )
+from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -91,6 +92,7 @@ class _Service(FastAPI):
             telemetry=telemetry_options(state.settings),
         )
         self.state.server = state
+        self._admission = Admission(state)
         for router in ROUTERS:
             self.include_router(router)
         self.add_exception_handler(Problem, _answered)
@@ -101,7 +103,7 @@ class _Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The guard stands outside everything else, so that it sees every request and every mistake."""
-        return Guard(super().build_middleware_stack(), self.state.server)
+        return Guard(super().build_middleware_stack(), self.state.server, self._admission)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the interface, with what the guard answers."""

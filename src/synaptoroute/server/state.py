@@ -17,9 +17,10 @@ from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
-from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
+from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.trimming import Trimmer, settle
 from synaptoroute.server.watching import Watching
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ServerState:
     Attributes:
         ready: Whether the encoder is loaded and the routes are learned, or that has taken long enough.
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
+        alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
         insight: What is found out about the router while it is served.
@@ -51,16 +53,17 @@ class ServerState:
         linter: Remembers what it found.
         watching: What the server tells of itself.
         corrections: What people say about decisions.
+        trimmer: Told of large bodies, whose memory it gives back.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
         self.router = router
         self.settings = settings
         self.owned = owned
-        file_keys = read_keys(settings.keys_file) if settings.keys_file else ()
-        self.keys = KeyRing((*settings.keys, *file_keys))
+        self.keys = KeyRing(settings.keys, settings.keys_file)
         self.ready = False
         self.draining = False
+        self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
         self.insight = Insight(router)
@@ -69,6 +72,7 @@ class ServerState:
         self.linter = _new_linter()
         self.watching = Watching(router, settings)
         self.corrections = Corrections(router)
+        self.trimmer = Trimmer()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
@@ -80,6 +84,9 @@ class ServerState:
         try:
             # Not by a query, which would be counted and recorded.
             await asyncio.to_thread(self.router.warm_up, wait_s)
+            if self.alone:
+                # Learning has taken far more than what it has left.
+                await asyncio.to_thread(settle)
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
