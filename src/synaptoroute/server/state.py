@@ -14,11 +14,13 @@ from fastapi import Depends, Request
 
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.trimming import Trimmer, settle
+from synaptoroute.server.watching import Watching
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -44,10 +46,12 @@ class ServerState:
         alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
+        insight: What is found out about the router while it is served.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
         trimmer: Told of large bodies, whose memory it gives back.
+        watching: What the server tells of itself.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
@@ -60,33 +64,32 @@ class ServerState:
         self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
+        self.insight = Insight(router)
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
         self.trimmer = Trimmer()
+        self.watching = Watching(router, settings)
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
+        self.watching.start()
         wait_s = self.settings.learn_before_ready_s
-
-        def warm_up() -> None:
-            # Beside the queue: it is no query that anybody counts.
-            self.router.encoder.encode(["warm up"])
-            self.router.wait_until_fitted(wait_s)
+        try:
+            # Not by a query, which would be counted and recorded.
+            await asyncio.to_thread(self.router.warm_up, wait_s)
             if self.alone:
                 # Learning has taken far more than what it has left.
-                settle()
-
-        try:
-            await asyncio.to_thread(warm_up)
+                await asyncio.to_thread(settle)
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
-            return
-        self.ready = True
+        else:
+            self.ready = True
+        self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
         """Do in a thread what changes something; the actor of the history goes with it.
@@ -105,10 +108,12 @@ class ServerState:
 
     async def stop(self) -> None:
         """Close what the server has opened."""
+        self.insight.close()
         await asyncio.to_thread(self.jobs.close)
         self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
             await self.router.stop(self.settings.drain_s)
+        await asyncio.to_thread(self.watching.close)
 
 
 def state_of(request: Request) -> ServerState:
