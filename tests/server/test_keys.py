@@ -101,7 +101,7 @@ OPERATIONS = [
     for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute) and route.operation_id is not None
-    for method in sorted(route.methods)
+    for method in sorted(route.methods or ())
 ]
 
 
