@@ -24,6 +24,7 @@ from synaptoroute.cli import (
     doctor,
     engine,
     evaluate,
+    feedback,
     fit,
     history,
     init,
@@ -71,6 +72,7 @@ routes.app.add_typer(history.snapshots, name="snapshot")
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
+app.add_typer(feedback.app, name="feedback")
 app.command("operating-point")(operating.operating_point)
 app.command("lint")(lint.lint)
 app.command("replay")(replay.replay)

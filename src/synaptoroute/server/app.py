@@ -17,11 +17,13 @@ from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server import (
     atlas,
+    feedback,
     files,
     health,
     history,
     linting,
     metrics,
+    operating,
     pages,
     routes,
     routing,
@@ -42,6 +44,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
     files.router,
     working.router,
+    operating.router,
+    feedback.router,
     linting.router,
     history.router,
     health.router,
