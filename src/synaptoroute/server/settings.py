@@ -60,6 +60,12 @@ class ServerSettings(BaseSettings):
     postgres: SecretStr | None = Field(
         None, description="PostgreSQL connection string of the store of the routes, in place of a file."
     )
+    postgres_schema: str = Field(
+        "synaptoroute", description="Schema of that store, so that a database can hold several."
+    )
+    postgres_timeout_s: float = Field(
+        4, gt=0, le=600, description="Longest wait for a connection to that store, and for each of its answers."
+    )
     routes: Path | None = Field(
         None,
         description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "

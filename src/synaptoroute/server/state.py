@@ -31,6 +31,8 @@ R = TypeVar("R")
 #: Changes made or waiting at once; they take turns anyway.
 _CHANGES_AT_ONCE = 4
 _CHANGES_WAITING = 64
+#: Between two attempts to get ready, where the encoder is elsewhere and cannot be reached.
+_AGAIN_S = 5.0
 
 
 class ServerState:
@@ -80,18 +82,17 @@ class ServerState:
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
         self.watching.start()
-        wait_s = self.settings.learn_before_ready_s
-        try:
-            # Not by a query, which would be counted and recorded.
-            await asyncio.to_thread(self.router.warm_up, wait_s)
-            if self.alone:
-                # Learning has taken far more than what it has left.
-                await asyncio.to_thread(settle)
-        except SynaptoRouteError:
-            # It is tried again by every query; readiness says that it does not work.
-            logger.exception("the router could not be warmed up")
-        else:
-            self.ready = True
+        while not self.ready:
+            try:
+                # Not by a query, which would be counted and recorded.
+                await asyncio.to_thread(self.router.warm_up, self.settings.learn_before_ready_s)
+                self.ready = True
+            except SynaptoRouteError:
+                logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
+        if self.alone:
+            # Learning has taken far more than what it has left.
+            await asyncio.to_thread(settle)
         self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
