@@ -23,7 +23,7 @@ export function report(found) {
       tile("Accuracy", percent(found.accuracy), `${percent(found.accuracy_interval[0])} to ${percent(found.accuracy_interval[1])}`),
       tile("In scope", percent(found.in_scope_accuracy), `right, of ${count(found.n_in_scope)}`),
       tile("Out of scope", percent(found.oos_recall), `rejected, of ${count(found.n - found.n_in_scope)}`),
-      tile("First choice", percent(found.best_match_accuracy), "right, in scope, if none abstained"),
+      tile("First choice", percent(found.best_match_accuracy), "right, in scope"),
       tile("AUROC", found.auroc === null ? "–" : number(found.auroc), "in scope against out"),
       tile("Calibration error", percent(found.ece), "of the confidence"),
       tile("Wrong", count(found.failures.length), `of ${count(found.n)}`)),
