@@ -435,7 +435,7 @@ def test_a_wrong_decision_is_noted_and_mended_by_a_person(own: Visit, own_demo: 
 
 def test_feedback_can_be_dismissed_and_forgotten(own: Visit, own_demo: Served) -> None:
     page = own.open("feedback")
-    page.get_by_label("Query").fill("who are you")
+    page.get_by_role("textbox", name="Query").fill("who are you")
     page.get_by_label("Right route").fill("none")
     button(page, "Add").click()
     button(page.locator(".feedback"), "Dismiss").click()
