@@ -17,9 +17,10 @@ SOURCE = Path(synaptoroute.__file__).parent
 #: Rooms from the top of the house to its foundation; a room imports only from rooms further down.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli", "server", "integrations", "testing"),
-    ("bench", "bulk"),
-    ("lint", "labelled_files", "replaying"),
+    ("cli",),
+    ("server", "integrations", "testing"),
+    ("bench", "bulk", "client", "corrections"),
+    ("lint", "labelled_files", "followed_file", "replaying"),
     ("router", "route_files"),
     ("changing", "revisions"),
     ("learning", "shadow", "migration"),

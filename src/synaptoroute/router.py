@@ -125,6 +125,11 @@ class AdaptiveRouter(Changing, Revisions):
         return self._min_confidence
 
     @property
+    def actor(self) -> str | None:
+        """Who changes routes here and now, for the history; None if nobody said."""
+        return self._acting
+
+    @property
     def storage(self) -> BaseStorage:
         """The store."""
         return self._storage
@@ -296,6 +301,7 @@ class AdaptiveRouter(Changing, Revisions):
             fitted_at=self._fitted_at(table),
             encoder=lane.identity.name,
             fingerprint=lane.identity.fingerprint,
+            provider=str(getattr(lane.encoder, "provider", "custom")),
             dim=lane.identity.dim,
             vector_hits=cache.hits if cache else 0,
             vector_misses=cache.misses if cache else 0,
@@ -324,11 +330,15 @@ class AdaptiveRouter(Changing, Revisions):
         await asyncio.to_thread(self.warm_up)
         return self
 
-    def warm_up(self) -> None:
-        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes."""
+    def warm_up(self, timeout_s: float | None = None) -> bool:
+        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes.
+
+        Returns:
+            False if learning took longer than the timeout; it goes on.
+        """
         self._require_open()
         self._lane.encode(["warm up"])
-        self.wait_until_fitted()
+        return self.wait_until_fitted(timeout_s)
 
     async def stop(self, drain_s: float | None = None) -> None:
         """``close`` without blocking the event loop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from synaptoroute import __version__
@@ -22,9 +22,11 @@ from synaptoroute.observability.events import (
     TableLearned,
     UpkeepEvent,
 )
+from synaptoroute.observability.families import counter, counter_by, gauge, gauge_by, histogram
 from synaptoroute.observability.looplag import LoopLag
+from synaptoroute.observability.records import DecisionLog
 from synaptoroute.observability.status import RouterStatus, SyncFigures, Watched
-from synaptoroute.observability.tally import Histogram, Tally
+from synaptoroute.observability.tally import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -47,6 +49,7 @@ class PrometheusMetrics:
         router: Whose.
         registry: Where they are looked for; the process's own by default.
         route_names: So many routes are counted by name, the first that were chosen; others as "other".
+        records: A log of decisions whose records are counted as well.
 
     Attributes:
         loop_lag: Measures an event loop, once started in one: ``metrics.loop_lag.start()``.
@@ -58,7 +61,12 @@ class PrometheusMetrics:
     """
 
     def __init__(
-        self, router: Watched, *, registry: CollectorRegistry | None = None, route_names: int = ROUTE_NAMES
+        self,
+        router: Watched,
+        *,
+        registry: CollectorRegistry | None = None,
+        route_names: int = ROUTE_NAMES,
+        records: DecisionLog | None = None,
     ) -> None:
         try:
             from prometheus_client import REGISTRY
@@ -69,6 +77,7 @@ class PrometheusMetrics:
         self._make_tally = lambda: Tally(route_names)
         self._tally: PerProcess[Tally] = PerProcess()
         self.loop_lag = LoopLag()
+        self._records = records
         self._changes = dict.fromkeys(map(str, Origin), 0)
         self._upkeep = {"learned": 0, "compacted": 0, "fitted": 0, "failed": 0}
         self._encoder_changes = 0
@@ -141,125 +150,91 @@ class PrometheusMetrics:
             if self._status.sync is not None:
                 yield from _of_sync(self._status.sync)
         yield from self._of_changes()
+        if self._records is not None:
+            outcomes = {"written": self._records.written, "dropped": self._records.dropped}
+            yield counter_by("records", "Records of decisions by what became of them.", ("outcome",), outcomes)
         if self.loop_lag.seen:
             help_text = "Seconds by which the event loop was late for a timer."
-            yield _histogram("event_loop_lag_seconds", help_text, self.loop_lag.histogram)
+            yield histogram("event_loop_lag_seconds", help_text, self.loop_lag.histogram)
 
     def _of_table(self, status: RouterStatus) -> Iterator[Metric]:
-        yield _gauge("index_revision", "Number of the latest change of the routes.", status.revision)
-        yield _gauge("index_vectors", "Utterances that queries are compared with.", status.utterances)
-        yield _gauge("routes", "Routes.", status.routes)
-        yield _gauge("settled", "1 if everything is learned from the routes and compacted, else 0.", status.settled)
-        yield _gauge("fitted", "1 if labelled queries are in use, else 0.", status.fitted)
+        yield gauge("index_revision", "Number of the latest change of the routes.", status.revision)
+        yield gauge("index_vectors", "Utterances that queries are compared with.", status.utterances)
+        yield gauge("routes", "Routes.", status.routes)
+        yield gauge("settled", "1 if everything is learned from the routes and compacted, else 0.", status.settled)
+        yield gauge("fitted", "1 if labelled queries are in use, else 0.", status.fitted)
         # A family without a sample where nothing is known: an age of 0 would be a lie.
         now = time.time()
         age = None if status.fitted_at is None else max(0.0, now - status.fitted_at)
-        yield _gauge("fit_age_seconds", "Seconds since labelled queries were last fitted.", age)
+        yield gauge("fit_age_seconds", "Seconds since labelled queries were last fitted.", age)
         age = None if self._learned_at is None else max(0.0, now - self._learned_at)
-        yield _gauge("learned_age_seconds", "Seconds since this process last learned from the routes.", age)
+        yield gauge("learned_age_seconds", "Seconds since this process last learned from the routes.", age)
         build = {
             "version": __version__,
             "python": platform.python_version(),
             "encoder": status.encoder,
             "dim": str(status.dim),
         }
-        yield _gauge_by("build_info", "What is running; always 1.", tuple(build), {tuple(build.values()): 1})
+        yield gauge_by("build_info", "What is running; always 1.", tuple(build), {tuple(build.values()): 1})
 
     def _of_changes(self) -> Iterator[Metric]:
         help_text = "Changes of the routes that took effect here, by who made them: own, replica or store."
-        yield _counter_by("route_changes", help_text, "origin", self._changes)
-        yield _counter("encoder_changes", "How often another encoder has taken over.", self._encoder_changes)
+        yield counter_by("route_changes", help_text, ("origin",), self._changes)
+        yield counter("encoder_changes", "How often another encoder has taken over.", self._encoder_changes)
         help_text = "Upkeep that has ended: learned, compacted, fitted or failed."
-        yield _counter_by("upkeep", help_text, "outcome", self._upkeep)
+        yield counter_by("upkeep", help_text, ("outcome",), self._upkeep)
 
 
 def _of_queries(tally: Tally) -> Iterator[Metric]:
-    yield _counter_by("requests", "Queries by what became of them.", "route_result", tally.results)
-    yield _counter_by("decisions", "Decisions by their reason.", "reason", tally.reasons)
-    yield _counter_by("route_decisions", "Queries that a route was chosen for, by route.", "route", tally.routes)
-    yield _counter_by("unanswered", "Queries without an answer, by why.", "why", tally.unanswered)
-    yield _counter_by("shed", "Queries turned away, by what there was too much of.", "reason", tally.shed)
-    yield _histogram("confidence", "Calibrated confidence of the best route.", tally.confidence)
-    yield _histogram("top_score", "Cosine of the nearest utterance of the best route.", tally.score)
+    yield counter_by("requests", "Queries by what became of them.", ("route_result",), tally.results)
+    yield counter_by("decisions", "Decisions by their reason.", ("reason",), tally.reasons)
+    yield counter_by("route_decisions", "Queries that a route was chosen for, by route.", ("route",), tally.routes)
+    yield counter_by("unanswered", "Queries without an answer, by why.", ("why",), tally.unanswered)
+    yield counter_by("shed", "Queries turned away, by what there was too much of.", ("reason",), tally.shed)
+    yield histogram("confidence", "Calibrated confidence of the best route.", tally.confidence)
+    yield histogram("top_score", "Cosine of the nearest utterance of the best route.", tally.score)
 
 
 def _of_stages(tally: Tally) -> Iterator[Metric]:
-    yield _histogram("request_duration_seconds", "Seconds from a call to its answer or error.", tally.durations)
+    yield histogram("request_duration_seconds", "Seconds from a call to its answer or error.", tally.durations)
     help_text = "Seconds from a call until a worker began with it."
-    yield _histogram("queue_wait_seconds", help_text, tally.stages["queue"])
-    yield _histogram("encode_duration_seconds", "Seconds of a call of the encoder for queries.", tally.encoding)
+    yield histogram("queue_wait_seconds", help_text, tally.stages["queue"])
+    yield histogram("encode_duration_seconds", "Seconds of a call of the encoder for queries.", tally.encoding)
     help_text = "Seconds of a call spent on finding and ranking the nearest routes."
-    yield _histogram("search_duration_seconds", help_text, tally.stages["search"])
+    yield histogram("search_duration_seconds", help_text, tally.stages["search"])
     help_text = "Seconds of a call spent on holding the ranked routes against the limits."
-    yield _histogram("decide_duration_seconds", help_text, tally.stages["decide"])
-    yield _histogram("batch_size", "Texts in a call of the encoder for queries.", tally.batches)
-    yield _counter("encoder_failures", "Calls of the encoder for queries that failed.", tally.encoder_failures)
+    yield histogram("decide_duration_seconds", help_text, tally.stages["decide"])
+    yield histogram("batch_size", "Texts in a call of the encoder for queries.", tally.batches)
+    yield counter("encoder_failures", "Calls of the encoder for queries that failed.", tally.encoder_failures)
 
 
 def _of_queue(status: RouterStatus, known: int, decided: int) -> Iterator[Metric]:
     queue = status.queue
-    yield _gauge("queue_depth", "Queries accepted and not yet answered.", queue.queries)
-    yield _gauge("queue_tokens", "Tokens of these, estimated.", queue.tokens)
-    yield _gauge("queue_waiting_texts", "Texts to encode that no worker has taken yet.", queue.waiting)
-    yield _gauge("encoding_texts", "Texts being encoded.", queue.encoding)
-    yield _gauge("workers", "Threads that encode.", queue.workers)
-    yield _counter("worker_restarts", "How often a worker died and was replaced.", queue.restarts)
+    yield gauge("queue_depth", "Queries accepted and not yet answered.", queue.queries)
+    yield gauge("queue_tokens", "Tokens of these, estimated.", queue.tokens)
+    yield gauge("queue_waiting_texts", "Texts to encode that no worker has taken yet.", queue.waiting)
+    yield gauge("encoding_texts", "Texts being encoded.", queue.encoding)
+    yield gauge("workers", "Threads that encode.", queue.workers)
+    yield counter("worker_restarts", "How often a worker died and was replaced.", queue.restarts)
     help_text = "Texts encoded once for several calls that waited at the same time."
-    yield _counter("coalesced", help_text, queue.coalesced)
+    yield counter("coalesced", help_text, queue.coalesced)
     hits = {"decisions": known, "vectors": status.vector_hits}
-    yield _counter_by("cache_hits", "Queries found in a cache.", "cache", hits)
+    yield counter_by("cache_hits", "Queries found in a cache.", ("cache",), hits)
     misses = {"decisions": decided - known, "vectors": status.vector_misses}
-    yield _counter_by("cache_misses", "Queries not found in a cache.", "cache", misses)
-    yield _gauge("cache_bytes", "Memory taken by vectors of texts asked lately.", status.cache_bytes)
+    yield counter_by("cache_misses", "Queries not found in a cache.", ("cache",), misses)
+    yield gauge("cache_bytes", "Memory taken by vectors of texts asked lately.", status.cache_bytes)
 
 
 def _of_sync(sync: SyncFigures) -> Iterator[Metric]:
     states: dict[tuple[str, ...], float] = {(state,): int(state == sync.state) for state in _SYNC_STATES}
-    yield _gauge_by("sync_state", "1 for the state that keeping in step is in, else 0.", ("state",), states)
-    yield _gauge("sync_lag_entries", "Changes of others that are not applied here yet.", sync.lag_entries)
-    yield _gauge("sync_last_contact_seconds", "Seconds since the server last answered.", sync.last_contact_s)
-    yield _gauge("sync_outbox", "Own changes that others cannot see yet.", sync.outbox)
-    yield _counter("sync_applied", "Changes of others that were applied.", sync.applied)
-    yield _counter("sync_published", "Own changes that were handed to the server.", sync.published)
-    yield _counter("sync_reconnects", "Connections made after the first.", sync.reconnects)
-    yield _counter("sync_full_resyncs", "How often all routes were compared with the others'.", sync.resyncs)
-    yield _counter("sync_repairs", "Routes that differed for no known reason and were put right.", sync.repairs)
-    yield _counter("sync_conflicts", "Changes of others that a later own one has overruled.", sync.conflicts)
-    yield _counter("sync_poison", "Entries set aside for they could not be read or trusted.", sync.poison)
-
-
-# ------------------------------------------------------------------------------------------------------- families
-def _counter(name: str, help_text: str, value: int) -> Metric:
-    from prometheus_client.core import CounterMetricFamily
-
-    return CounterMetricFamily(f"synaptoroute_{name}", help_text, value=value)
-
-
-def _counter_by(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
-    from prometheus_client.core import CounterMetricFamily
-
-    family = CounterMetricFamily(f"synaptoroute_{name}", help_text, labels=[label])
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family
-
-
-def _gauge(name: str, help_text: str, value: float | None) -> Metric:
-    return _gauge_by(name, help_text, (), {} if value is None else {(): value})
-
-
-def _gauge_by(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
-    family = GaugeMetricFamily(f"synaptoroute_{name}", help_text, labels=labels)
-    for given, value in values.items():
-        family.add_metric(given, value)
-    return family
-
-
-def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
-    from prometheus_client.core import HistogramMetricFamily
-
-    family = HistogramMetricFamily(f"synaptoroute_{name}", help_text, labels=[])
-    family.add_metric([], histogram.cumulative(), histogram.sum)
-    return family
+    yield gauge_by("sync_state", "1 for the state that keeping in step is in, else 0.", ("state",), states)
+    yield gauge("sync_lag_entries", "Changes of others that are not applied here yet.", sync.lag_entries)
+    yield gauge("sync_last_contact_seconds", "Seconds since the server last answered.", sync.last_contact_s)
+    yield gauge("sync_outbox", "Own changes that others cannot see yet.", sync.outbox)
+    yield counter("sync_applied", "Changes of others that were applied.", sync.applied)
+    yield counter("sync_published", "Own changes that were handed to the server.", sync.published)
+    yield counter("sync_reconnects", "Connections made after the first.", sync.reconnects)
+    yield counter("sync_full_resyncs", "How often all routes were compared with the others'.", sync.resyncs)
+    yield counter("sync_repairs", "Routes that differed for no known reason and were put right.", sync.repairs)
+    yield counter("sync_conflicts", "Changes of others that a later own one has overruled.", sync.conflicts)
+    yield counter("sync_poison", "Entries set aside for they could not be read or trusted.", sync.poison)

@@ -68,6 +68,7 @@ class RouterStatus:
             notes and it was before this router was opened.
         encoder: Its name.
         fingerprint: Of the encoder.
+        provider: Who makes its vectors, as OpenTelemetry names them: "openai" for a server; else what runs it here.
         dim: Length of its vectors.
         vector_hits: Texts whose vector was known, since this encoder took over.
         vector_misses: Texts whose vector was not.
@@ -84,6 +85,7 @@ class RouterStatus:
     fitted_at: float | None
     encoder: str
     fingerprint: str
+    provider: str
     dim: int
     vector_hits: int
     vector_misses: int

@@ -24,7 +24,8 @@ OTHER = "other"
 SECONDS = (0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TEXTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
-COSINES = tuple(step / 10 for step in range(-2, 11))
+#: Prometheus has no sum of a histogram with negative bounds; what is below 0 counts as 0.
+COSINES = tuple(step / 10 for step in range(11))
 
 
 class Histogram:
@@ -163,4 +164,4 @@ class Tally:
         self.reasons[decision.reason.value] += count
         self.confidence.add(decision.confidence, count)
         if decision.score is not None:
-            self.score.add(decision.score, count)
+            self.score.add(max(0.0, decision.score), count)

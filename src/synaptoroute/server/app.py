@@ -15,12 +15,28 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import atlas, files, health, history, linting, pages, routes, routing, traffic, working
+from synaptoroute.server import (
+    atlas,
+    feedback,
+    files,
+    health,
+    history,
+    linting,
+    metrics,
+    operating,
+    pages,
+    routes,
+    routing,
+    traffic,
+    working,
+)
+from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
 from synaptoroute.server.settings import ServerSettings, load_settings, logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.watching import telemetry_options
 
 #: The groups of endpoints; a module with a ``router`` is added to the server here.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -28,9 +44,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
     files.router,
     working.router,
+    operating.router,
+    feedback.router,
     linting.router,
     history.router,
     health.router,
+    metrics.router,
     traffic.router,
     atlas.router,
     pages.router,
@@ -70,8 +89,10 @@ class _Service(FastAPI):
             openapi_url="/openapi.json" if state.settings.docs else None,
             redirect_slashes=False,
             lifespan=_lifespan,
+            telemetry=telemetry_options(state.settings),
         )
         self.state.server = state
+        self._admission = Admission(state)
         for router in ROUTERS:
             self.include_router(router)
         self.add_exception_handler(Problem, _answered)
@@ -82,7 +103,7 @@ class _Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The guard stands outside everything else, so that it sees every request and every mistake."""
-        return Guard(super().build_middleware_stack(), self.state.server)
+        return Guard(super().build_middleware_stack(), self.state.server, self._admission)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the interface, with what the guard answers."""

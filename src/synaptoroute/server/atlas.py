@@ -11,9 +11,9 @@ from synaptoroute.models import clean_query
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.problems import documented
 from synaptoroute.server.projection import RouteMap
+from synaptoroute.server.recent import unwatched
 from synaptoroute.server.schemas import DecisionAnswer
 from synaptoroute.server.state import READ, State, in_thread
-from synaptoroute.server.watching import unwatched
 
 router = APIRouter(tags=["insight"])
 

@@ -11,7 +11,7 @@ from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.drift import Counts, fitted_baseline
 from synaptoroute.server.projection import RouteMap, draw
-from synaptoroute.server.watching import Traffic
+from synaptoroute.server.recent import Traffic
 from synaptoroute.table import RouteTable
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from synaptoroute import errors
 
 #: Code -> status. Codes are a promise: clients compare them, texts may change.
@@ -24,11 +26,13 @@ CODES: dict[str, int] = {
     "revision_not_found": 404,
     "snapshot_not_found": 404,
     "job_not_found": 404,
+    "feedback_not_found": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
     "route_exists": 409,
     "conflict": 409,
     "snapshot_exists": 409,
+    "feedback_full": 409,
     "revision_conflict": 412,
     "body_too_large": 413,
     "unsupported_media_type": 415,
@@ -58,6 +62,8 @@ _OF_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (errors.RouteNotFoundError, "route_not_found"),
     (errors.RevisionNotFoundError, "revision_not_found"),
     (errors.SnapshotNotFoundError, "snapshot_not_found"),
+    (errors.FeedbackNotFoundError, "feedback_not_found"),
+    (errors.FeedbackFullError, "feedback_full"),
     (errors.RouterOverloadedError, "overloaded"),
     (errors.DeadlineExceededError, "deadline_exceeded"),
     (errors.RouterClosedError, "closed"),
@@ -74,6 +80,7 @@ _DETAILS = {
     "internal_error": "a mistake in the server; its log has it under this request id",
 }
 _MAX_ERRORS = 20
+_LISTED_ERRORS = 1_000
 _MAX_NAME_CHARS = 100
 
 
@@ -152,6 +159,15 @@ def invalid(found: Iterable[Mapping[str, Any]]) -> Problem:
     if listed and listed[0]["type"] == "json_invalid":
         return Problem("invalid_json", detail)
     return Problem("invalid_request", detail, errors=listed[:_MAX_ERRORS])
+
+
+def invalid_body(exc: ValidationError) -> Problem:
+    """The problem of a body that its model does not take."""
+    if exc.error_count() > _LISTED_ERRORS:
+        # Of a megabyte of unknown fields, what pydantic says would take a hundred.
+        return Problem("invalid_request", f"body: {exc.error_count():,} mistakes, too many to list; see /openapi.json")
+    found = exc.errors(include_url=False, include_context=False, include_input=False)
+    return invalid({**error, "loc": ("body", *error["loc"])} for error in found)
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
-from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
+from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.trimming import Trimmer, settle
+from synaptoroute.server.watching import Watching
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -41,42 +44,49 @@ class ServerState:
     Attributes:
         ready: Whether the encoder is loaded and the routes are learned, or that has taken long enough.
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
+        alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
         insight: What is found out about the router while it is served.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        watching: What the server tells of itself.
+        corrections: What people say about decisions.
+        trimmer: Told of large bodies, whose memory it gives back.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
         self.router = router
         self.settings = settings
         self.owned = owned
-        file_keys = read_keys(settings.keys_file) if settings.keys_file else ()
-        self.keys = KeyRing((*settings.keys, *file_keys))
+        self.keys = KeyRing(settings.keys, settings.keys_file)
         self.ready = False
         self.draining = False
+        self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
         self.insight = Insight(router)
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
+        self.watching = Watching(router, settings)
+        self.corrections = Corrections(router)
+        self.trimmer = Trimmer()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
+        self.watching.start()
         wait_s = self.settings.learn_before_ready_s
-
-        def warm_up() -> None:
-            self.router.route("warm up")
-            self.router.wait_until_fitted(wait_s)
-
         try:
-            await asyncio.to_thread(warm_up)
+            # Not by a query, which would be counted and recorded.
+            await asyncio.to_thread(self.router.warm_up, wait_s)
+            if self.alone:
+                # Learning has taken far more than what it has left.
+                await asyncio.to_thread(settle)
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
@@ -106,6 +116,7 @@ class ServerState:
         self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
             await self.router.stop(self.settings.drain_s)
+        await asyncio.to_thread(self.watching.close)
 
 
 def state_of(request: Request) -> ServerState:

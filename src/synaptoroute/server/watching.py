@@ -1,145 +1,176 @@
-"""What was asked in the last five minutes, second by second, in a fixed amount of memory."""
+"""What the server tells of itself: hooks on its router as the settings want them, and what became of requests."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import Scope
 
-from synaptoroute.observability.events import QueriesDecided, QueryEvent, Unanswered
-from synaptoroute.server.drift import BINS, Counts, histogram
+from synaptoroute.errors import InvalidInputError, InvalidSettingError, MissingExtraError, StorageError
+from synaptoroute.observability.families import counter_by, gauge, histogram_by
+from synaptoroute.observability.prometheus import PrometheusMetrics
+from synaptoroute.observability.records import DecisionLog
+from synaptoroute.observability.tally import SECONDS, Histogram
+from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.settings import ServerSettings
 
-#: Seconds that are remembered.
-WINDOW_S = 300
-#: The latest confidences that are kept for comparison with the baseline, however long ago.
-DECISIONS_KEPT = 1_000
-#: Upper ends of the bins latencies are counted in: from 0.05 ms, each 9 % above the last, up to 3.3 s and beyond.
-_ENDS_MS = 0.05 * 2 ** (np.arange(129) / 8)
-_PERCENTILES = (50, 95, 99)
-_KINDS = ("queries", "abstained", "shed", "failed")
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
 
+    from synaptoroute.observability.otel import OpenTelemetryHook
 
-_unwatched: ContextVar[bool] = ContextVar("synaptoroute_unwatched", default=False)
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Queries asked inside, in this task or thread, are somebody looking, as the playground does at every keystroke."""
-    token = _unwatched.set(True)
-    try:
-        yield
-    finally:
-        _unwatched.reset(token)
+METRICS = "/metrics"
+#: Asked again and again by machines; no traces of these.
+_UNTRACED = frozenset({"/livez", "/readyz", METRICS})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: The path template of requests that were answered before one was found, or that have none.
+NOWHERE = "none"
+#: The status of requests whose client left before there was one.
+_GONE = 499
 
 
-class Traffic:
-    """A hook that counts what was asked. Everything may be called from any thread, and takes microseconds.
+class Watching:
+    """The hooks of one server. Requests are counted in its event loop, and read in any thread.
 
     Args:
-        clock: Seconds that never go back.
-        wall: Seconds since 1970.
+        router: Of the server.
+        settings: What is wanted.
+
+    Raises:
+        InvalidSettingError: Records cannot be written, or OpenTelemetry is not installed.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
-        self._clock, self._wall = clock, wall
-        self._lock = threading.Lock()
-        self._second = int(clock())
-        self._counts = np.zeros((WINDOW_S, len(_KINDS)), np.int64)
-        self._latencies = np.zeros((WINDOW_S, len(_ENDS_MS) + 1), np.int32)
-        self._confidences = np.zeros(DECISIONS_KEPT)
-        self._seen = 0
+    def __init__(self, router: AdaptiveRouter, settings: ServerSettings) -> None:
+        from prometheus_client import CollectorRegistry, ProcessCollector
 
-    def on_query(self, event: QueryEvent) -> None:
-        """A call was answered, or not."""
-        if _unwatched.get():
-            return
-        if isinstance(event, QueriesDecided):
-            confidences = [decision.confidence for decision in event.decisions]
-            abstained = sum(decision.name is None for decision in event.decisions)
-            self.decided(confidences, abstained, event.stages.total_s * 1000)
-        elif event.why is Unanswered.SHED:
-            self.shed(event.queries)
-        elif event.why in (Unanswered.EXPIRED, Unanswered.FAILED):
-            self.failed(event.queries)
+        self._router, self._settings = router, settings
+        self.requests = Requests()
+        #: What /metrics shows; None without metrics.
+        self.registry: CollectorRegistry | None = None
+        self._metrics: PrometheusMetrics | None = None
+        self._records: DecisionLog | None = None
+        self._telemetry: OpenTelemetryHook | None = None
+        try:
+            if settings.records is not None:
+                self._records = _records(settings)
+                router.add_hook(self._records)
+            if settings.telemetry:
+                self._telemetry = _telemetry(router, settings)
+            if settings.metrics:
+                self.registry = CollectorRegistry()
+                self._metrics = PrometheusMetrics(router, registry=self.registry, records=self._records)
+                self.registry.register(self.requests)
+                ProcessCollector(registry=self.registry)
+        except BaseException:
+            self.close()
+            raise
 
-    def decided(self, confidences: Iterable[float], abstained: int, took_ms: float) -> None:
-        """Queries that were answered together.
+    @property
+    def traced(self) -> bool:
+        """Whether requests are traced."""
+        return self._telemetry is not None
+
+    def start(self) -> None:
+        """Measure the running event loop."""
+        if self._metrics is not None:
+            self._metrics.loop_lag.start()
+
+    def close(self) -> None:
+        """Write what waits, and leave the router."""
+        for hook in (self._metrics, self._telemetry, self._records):
+            if hook is not None:
+                self._router.remove_hook(hook)
+                hook.close()
+
+
+class Requests:
+    """What became of requests; a collector for a registry of Prometheus."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[tuple[str, str, int]]()
+        self._seconds: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.in_flight = 0
+
+    def begun(self) -> None:
+        """One more is being answered."""
+        self.in_flight += 1
+
+    def answered(self, scope: Scope, known_route: str | None, status: int, took_s: float) -> None:
+        """One was answered, or its client left.
 
         Args:
-            confidences: Of each of them.
-            abstained: How many of them got no route.
-            took_ms: How long they took.
+            scope: As it was handed to the application, which notes the route there.
+            known_route: The path template, if it was answered before that.
+            status: 0 if there was none.
+            took_s: Seconds.
         """
-        values = np.fromiter(confidences, np.float64)
-        place = int(np.searchsorted(_ENDS_MS, took_ms))
-        with self._lock:
-            at = self._now()
-            self._counts[at, 0] += len(values)
-            self._counts[at, 1] += abstained
-            self._latencies[at, place] += len(values)
-            for_keeping = values[-DECISIONS_KEPT:]
-            self._confidences[(self._seen + np.arange(len(for_keeping))) % DECISIONS_KEPT] = for_keeping
-            self._seen += len(for_keeping)
+        self.in_flight -= 1
+        method: str = scope["method"] if scope["method"] in _METHODS else "other"
+        template = known_route or str(getattr(scope.get("route"), "path_format", NOWHERE))
+        self._counts[method, template, status or _GONE] += 1
+        self._seconds[template].add(took_s)
 
-    def shed(self, queries: int) -> None:
-        """Queries that were turned away for there were too many."""
-        self._add("shed", queries)
-
-    def failed(self, queries: int) -> None:
-        """Queries that were accepted and not answered: the encoder failed, or the deadline passed."""
-        self._add("failed", queries)
-
-    def _add(self, kind: str, queries: int) -> None:
-        with self._lock:
-            self._counts[self._now(), _KINDS.index(kind)] += queries
-
-    def _now(self) -> int:
-        """The place of the current second; places of seconds without any traffic are emptied on the way."""
-        second = int(self._clock())
-        passed = min(second - self._second, WINDOW_S)
-        if passed > 0:
-            gone = np.arange(second - passed + 1, second + 1) % WINDOW_S
-            self._counts[gone] = 0
-            self._latencies[gone] = 0
-            self._second = second
-        return self._second % WINDOW_S
-
-    def confidences(self) -> Counts:
-        """A histogram of the latest confidences (BINS,)."""
-        with self._lock:
-            return histogram(self._confidences[: min(self._seen, DECISIONS_KEPT)].copy())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The last five minutes, as JSON types; the last second is the current one and still filling."""
-        with self._lock:
-            now = self._now()
-            order = (now + 1 + np.arange(WINDOW_S)) % WINDOW_S
-            counts, latencies = self._counts[order], self._latencies[order]
-        # By ten seconds: one second alone has too few queries for its 99th percentile to mean anything.
-        tens = latencies.reshape(WINDOW_S // 10, 10, -1).sum(axis=1)
-        curves = [_percentiles(row) for row in tens]
-        return {
-            "window_s": WINDOW_S,
-            "until": int(self._wall()),
-            "seconds": {kind: counts[:, place].tolist() for place, kind in enumerate(_KINDS)},
-            "totals": {kind: int(counts[:, place].sum()) for place, kind in enumerate(_KINDS)},
-            "latency_ms": _percentiles(latencies.sum(axis=0)),
-            "latency_every_10_s": {name: [curve[name] for curve in curves] for name in curves[0]},
-            "bins": [place / BINS for place in range(BINS + 1)],
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as of now."""
+        counts: dict[tuple[str, ...], int] = {
+            (method, route, str(status)): n for (method, route, status), n in list(self._counts.items())
         }
+        labels = ("method", "route", "status")
+        yield counter_by("http_requests", "Requests by path template and status.", labels, counts)
+        help_text = "Seconds from a request's head to the end of its answer, by path template."
+        yield histogram_by("http_request_duration_seconds", help_text, "route", dict(self._seconds))
+        yield gauge("http_requests_in_flight", "Requests being answered.", self.in_flight)
 
 
-def _percentiles(counts: Counts | np.ndarray[Any, np.dtype[np.int32]]) -> dict[str, float | None]:
-    """Latencies that 50, 95 and 99 % are within, from counts by bin; within 9 %."""
-    total = int(counts.sum())
-    if not total:
-        return {f"p{percent}": None for percent in _PERCENTILES}
-    running = counts.cumsum()
-    places = np.searchsorted(running, [np.ceil(total * percent / 100) for percent in _PERCENTILES])
-    values = _ENDS_MS[np.minimum(places, len(_ENDS_MS) - 1)]
-    return {f"p{percent}": round(float(value), 3) for percent, value in zip(_PERCENTILES, values, strict=True)}
+def telemetry_options(settings: ServerSettings) -> TelemetryConfig:
+    """What FastAPI's own telemetry does: nothing unless it is switched on, for it would follow any global provider."""
+    wanted = settings.telemetry
+    return {
+        "tracing": wanted,
+        "metrics": wanted,
+        "logs": wanted,
+        "auto_configure": wanted,
+        "exclude": lambda scope: scope["path"] in _UNTRACED,
+    }
+
+
+def redact(scope: Scope) -> None:
+    """Take the query string, which may hold the text that routes are searched for, from the request's span."""
+    if scope["query_string"]:
+        from opentelemetry import trace
+
+        trace.get_current_span().set_attribute("url.query", "REDACTED")
+
+
+def _records(settings: ServerSettings) -> DecisionLog:
+    assert settings.records is not None  # noqa: S101 - the caller has asked
+    key = settings.records_key.get_secret_value() if settings.records_key is not None else None
+    try:
+        return DecisionLog(
+            settings.records,
+            queries=settings.records_queries,
+            key=key,
+            max_bytes=settings.records_mib << 20,
+            files=settings.records_files,
+        )
+    except InvalidInputError as exc:
+        raise InvalidSettingError(f"setting records_key: {exc}") from exc
+    except StorageError as exc:
+        raise InvalidSettingError(f"setting records: {exc}; choose a folder that can be written") from exc
+
+
+def _telemetry(router: AdaptiveRouter, settings: ServerSettings) -> OpenTelemetryHook:
+    from importlib.util import find_spec
+
+    from synaptoroute.observability.otel import OpenTelemetryHook
+
+    try:
+        if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+            raise MissingExtraError("traces and metrics by OpenTelemetry", "otel")
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError("traces and metrics by OpenTelemetry", "otel") from exc
+    return OpenTelemetryHook(router, query_texts=settings.telemetry_queries)

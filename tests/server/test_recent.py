@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synaptoroute.server.watching import DECISIONS_KEPT, WINDOW_S, Traffic
+from synaptoroute.server.recent import DECISIONS_KEPT, WINDOW_S, Traffic
 
 
 class Clock:
