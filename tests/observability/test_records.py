@@ -85,7 +85,7 @@ def test_options_that_make_no_sense_are_refused_and_a_hash_needs_a_key(tmp_path:
     for options in ({"queries": "all"}, {"queries": "hash"}, {"queries": "hash", "key": "short"}, {"files": -1},
                     {"max_bytes": 0}, {"waiting": 0}):  # fmt: skip
         with pytest.raises(InvalidInputError):
-            DecisionLog(tmp_path / "no.jsonl", **options)  # type: ignore[arg-type]
+            DecisionLog(tmp_path / "no.jsonl", **options)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         DecisionLog(tmp_path / "file" / "no.jsonl")
