@@ -11,6 +11,8 @@
     ├── RouteNotFoundError (LookupError)
     ├── RevisionNotFoundError (LookupError)   not reached yet, or its history is forgotten
     ├── SnapshotNotFoundError (LookupError)
+    ├── FeedbackNotFoundError (LookupError)
+    ├── FeedbackFullError              all that there is room for waits for a decision
     ├── RouterClosedError              used after close() or stop()
     ├── RouterOverloadedError          more queries wait than its limits allow
     ├── DeadlineExceededError (TimeoutError)
@@ -153,3 +155,11 @@ class EncoderMismatchError(StorageError):
 
 class RevisionConflictError(StorageError):
     """The store holds another revision than the change was based on."""
+
+
+class FeedbackNotFoundError(SynaptoRouteError, LookupError):
+    """No feedback has that number, or it was forgotten."""
+
+
+class FeedbackFullError(SynaptoRouteError):
+    """As much feedback as there is room for waits for a decision."""

@@ -6,25 +6,55 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any, Literal
 
 from synaptoroute import learned_file
-from synaptoroute.asking import Terms
+from synaptoroute.asking import Terms, probability
 from synaptoroute.committing import Committing
 from synaptoroute.decision.head import no_checkpoint
-from synaptoroute.errors import RevisionConflictError, StorageError, StorageInUseError
+from synaptoroute.errors import InvalidInputError, RevisionConflictError, StorageError, StorageInUseError
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
 from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import clean_query
 from synaptoroute.observability.events import QueriesFitted, TableCompacted, TableLearned, UpkeepFailed
-from synaptoroute.storage.base import LabelledQueries, NotingStorage
-from synaptoroute.table import Learned, RouteTable
+from synaptoroute.storage.base import ChosenPoint, LabelledQueries, NotingStorage
+from synaptoroute.table import Learned, PointSource, RouteTable
 
 logger = logging.getLogger(__name__)
 
 #: Name of the note of when ``fit`` was last applied, in seconds since 1970.
 _FITTED_AT = "fitted_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """From which confidence queries are answered.
+
+    Attributes:
+        min_confidence: Least calibrated probability, in [0, 1].
+        source: Who chose it: "router" is the constructor's ``min_confidence``, "set" ``set_operating_point``, "fit" the
+            labelled queries, "default" 0.5.
+        actor: Who set it; None if they did not say, or it was not set.
+        at: When it was set, in UTC.
+    """
+
+    min_confidence: float
+    source: PointSource | Literal["router"]
+    actor: str | None = None
+    at: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the same fields."""
+        return {
+            "min_confidence": self.min_confidence,
+            "source": self.source,
+            "actor": self.actor,
+            "at": self.at.isoformat(timespec="milliseconds") if self.at else None,
+        }
 
 
 class Learning(Committing):
@@ -111,8 +141,9 @@ class Learning(Committing):
                 if lane is not self._lane:
                     raise RevisionConflictError("the encoder was changed while queries were fitted; fit them again")
                 self._storage.save_labelled(labelled, encoder=lane.identity)
-                # Both at once: between the two, a query would send the learner off to learn this again.
-                self._table = self._table.with_labelled(labelled).with_learned(learned)
+                # All at once: in between, a query would send the learner off to learn this again.
+                table = self._table if labelled.min_confidence is None else self._table.with_point(None)
+                self._table = table.with_labelled(labelled).with_learned(learned)
                 self._note_fit(labelled)
             self._publish(learned, lane)
         self._hooks.upkeep_done(
@@ -134,7 +165,7 @@ class Learning(Committing):
         with self._changing:
             self._require_open()
             self._storage.save_labelled(None, encoder=self._lane.identity)
-            self._table = self._table.with_labelled(None)
+            self._table = self._table.with_labelled(None).with_point(None)
             self._note_fit(None)
         self._hooks.upkeep_done(
             QueriesFitted(
@@ -170,6 +201,60 @@ class Learning(Committing):
                 found = float(note) if note else None
         self._fit_time = table.labelled, found
         return found
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """From which confidence queries are answered where neither the call nor the route says otherwise."""
+        table = self._table
+        router = self._plain_terms.limits.min_confidence
+        if router is not None:
+            return OperatingPoint(min_confidence=router, source="router")
+        point = table.point
+        return OperatingPoint(
+            min_confidence=table.operating_point,
+            source=table.operating_point_from,
+            actor=point.actor if point else None,
+            at=point.at if point else None,
+        )
+
+    def set_operating_point(
+        self, min_confidence: float | None, *, expected_revision: int | None = None
+    ) -> OperatingPoint:
+        """Answer from this confidence on, durably, whatever ``fit`` chose; nothing that was learned changes.
+
+        It holds for every router over the same store, and until a later ``fit`` chooses one, or the fit is forgotten.
+
+        Args:
+            min_confidence: Least calibrated probability in [0, 1]; None goes back to what ``fit`` chose, or else 0.5.
+            expected_revision: The ``revision`` of the routes it was chosen at; None for any.
+
+        Raises:
+            InvalidInputError: It is out of its range, or the router was made with a ``min_confidence`` of its own,
+                which would come before it.
+            RevisionConflictError: The routes have changed since the expected revision; nothing was set.
+            StorageError: It could not be stored; nothing was set.
+        """
+        value = probability(min_confidence)
+        own = self._plain_terms.limits.min_confidence
+        if value is not None and own is not None:
+            raise InvalidInputError(
+                f"this router was made with min_confidence={own}, which comes before the operating point; make it "
+                "without"
+            )
+        with self._changing:
+            self._require_open()
+            revision = self._table.revision
+            if expected_revision not in (None, revision):
+                raise RevisionConflictError(
+                    f"the routes are at revision {revision}, the operating point was chosen at {expected_revision}; "
+                    "nothing was set"
+                )
+            point = None
+            if value is not None:
+                point = ChosenPoint(min_confidence=float(value), actor=self._acting, at=datetime.now(UTC))
+            self._storage.save_operating_point(point)
+            self._table = self._table.with_point(point)
+            return self.operating_point
 
     def evaluate(
         self, queries: Sequence[str], labels: Sequence[str | None], *, progress: Progress | None = None

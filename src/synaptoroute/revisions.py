@@ -84,7 +84,7 @@ class Revisions(Learning, ABC):
         """
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, changed_since(table, self._storage, revision), progress)
 
         return self._change(plan, cause=f"rollback to {revision}")
@@ -110,7 +110,7 @@ class Revisions(Learning, ABC):
         planning.require_distinct(routes)
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, planning.only(table, routes), progress)
 
         return self._change(plan, cause="replacement of all routes")
@@ -138,7 +138,7 @@ class Revisions(Learning, ABC):
         routes = self._storage.snapshot_routes(name)
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, planning.only(table, routes), progress)
 
         return self._change(plan, cause=f"snapshot {name}")
@@ -306,11 +306,3 @@ class Revisions(Learning, ABC):
             raise
         except SynaptoRouteError as exc:
             logger.warning("decisions are compared although not all is learned: %s", exc)
-
-
-def _require_at(table: RouteTable, revision: int | None) -> None:
-    if revision is not None and table.revision != revision:
-        raise RevisionConflictError(
-            f"the routes are at revision {table.revision}, not at {revision}; nothing was changed: look again and "
-            "decide anew"
-        )

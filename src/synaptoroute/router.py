@@ -125,6 +125,11 @@ class AdaptiveRouter(Changing, Revisions):
         return self._min_confidence
 
     @property
+    def actor(self) -> str | None:
+        """Who changes routes here and now, for the history; None if nobody said."""
+        return self._acting
+
+    @property
     def storage(self) -> BaseStorage:
         """The store."""
         return self._storage

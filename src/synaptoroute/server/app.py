@@ -15,7 +15,19 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import files, health, history, linting, metrics, routes, routing, working
+from synaptoroute.server import (
+    atlas,
+    files,
+    health,
+    history,
+    linting,
+    metrics,
+    pages,
+    routes,
+    routing,
+    traffic,
+    working,
+)
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -33,6 +45,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     history.router,
     health.router,
     metrics.router,
+    traffic.router,
+    atlas.router,
+    pages.router,
 )
 
 _OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}

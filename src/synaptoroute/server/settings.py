@@ -28,8 +28,10 @@ from synaptoroute.server.keys import KeyEntry
 logger = logging.getLogger("synaptoroute.server")
 
 PREFIX = "SYNAPTOROUTE_"
+#: Settings of the other commands, which share the environment and the file with the server.
+_OF_COMMANDS = {"url", "api_key", "data", "quiet"}
 #: Read by other parts of the package, not by the server.
-_OTHERS = {"SYNAPTOROUTE_CACHE", "SYNAPTOROUTE_DATA", "SYNAPTOROUTE_CONFIG"}
+_OTHERS = {f"{PREFIX}{name}".upper() for name in (*_OF_COMMANDS, "cache", "config")}
 #: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
 
@@ -58,6 +60,14 @@ class ServerSettings(BaseSettings):
         description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "
         "empty one.",
     )
+    redis: SecretStr | None = Field(
+        None, description="Redis or Valkey address, redis://host:port, by which servers keep their routes the same."
+    )
+    redis_namespace: str = Field("default", description="Servers with the same one hold the same routes.")
+    redis_key: SecretStr | None = Field(
+        None, description="Secret of 16 characters or more that all of them share; changes without it are refused."
+    )
+    encoder: str = Field("bundled", description="Texts to vectors: bundled, bundled:NAME or fastembed:MODEL.")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least confidence of an answer; unset leaves it to the calibration (0.5)."
     )
@@ -182,7 +192,8 @@ def load_settings(file: Path | None = None, **given: Any) -> ServerSettings:
     """The settings: those given (None counts as not given), then the environment, then the file, then defaults.
 
     Args:
-        file: TOML or YAML, by its extension, with the settings' names as keys; perhaps below a table ``server``.
+        file: TOML or YAML, by its extension, with the settings' names as keys. Those below a table ``server`` go before
+            the others, which the commands share.
         given: Settings by name, as a command line gives them.
 
     Raises:
@@ -225,9 +236,17 @@ def _content(file: Path) -> dict[str, Any]:
             raise InvalidSettingError(f"{file} is not TOML: {exc}") from exc
     else:
         raise InvalidSettingError(f"settings are read from .toml, .yaml or .yml, not from {file}; rename it")
-    if set(content) == {"server"} and isinstance(content["server"], dict):
-        content = content["server"]
-    return content
+    own = content.get("server", {})
+    if not isinstance(own, dict):
+        raise InvalidSettingError(f"server in {file} must be a table of settings")
+    shared = {name: value for name, value in content.items() if name not in {"server", *_OF_COMMANDS}}
+    return {name: _from_folder(file, name, value) for name, value in (shared | own).items()}
+
+
+def _from_folder(file: Path, name: str, value: Any) -> Any:
+    """Paths in a file are relative to its folder, wherever the server is started."""
+    is_path = name in ServerSettings.model_fields and ServerSettings.model_fields[name].annotation == Path | None
+    return str(file.parent / Path(value).expanduser()) if is_path and isinstance(value, str) else value
 
 
 def _yaml(text: str, file: Path) -> dict[str, Any]:

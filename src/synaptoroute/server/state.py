@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
 from synaptoroute.server.problems import Problem
@@ -43,6 +44,7 @@ class ServerState:
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
+        insight: What is found out about the router while it is served.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
@@ -59,6 +61,7 @@ class ServerState:
         self.draining = False
         self.in_flight = 0
         self.started_at = time.monotonic()
+        self.insight = Insight(router)
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
@@ -77,8 +80,9 @@ class ServerState:
         except SynaptoRouteError:
             # It is tried again by every query; readiness says that it does not work.
             logger.exception("the router could not be warmed up")
-            return
-        self.ready = True
+        else:
+            self.ready = True
+        self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
         """Do in a thread what changes something; the actor of the history goes with it.
@@ -97,6 +101,7 @@ class ServerState:
 
     async def stop(self) -> None:
         """Close what the server has opened."""
+        self.insight.close()
         await asyncio.to_thread(self.jobs.close)
         self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
