@@ -204,7 +204,7 @@ async def test_how_late_the_event_loop_is_can_be_seen(registry: CollectorRegistr
         assert metrics.loop_lag.histogram.count == count
 
 
-def _in_child(router: AdaptiveRouter, registry: CollectorRegistry, pipe: multiprocessing.connection.Connection) -> None:  # type: ignore[name-defined]
+def _in_child(router: AdaptiveRouter, registry: CollectorRegistry, pipe: multiprocessing.connection.Connection) -> None:
     router.route("billing 3")
     pipe.send(value(scraped(registry), "requests_total", route_result="matched"))
 
