@@ -18,7 +18,7 @@ SOURCE = Path(synaptoroute.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "server", "integrations", "testing"),
-    ("bench", "bulk", "corrections"),
+    ("bench", "bulk", "client", "corrections"),
     ("lint", "labelled_files"),
     ("router", "route_files"),
     ("changing", "revisions"),

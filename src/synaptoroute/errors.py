@@ -20,6 +20,10 @@
     ├── EncoderError                   the encoder failed
     │   ├── EncoderUnavailableError    its weights, package or server cannot be reached
     │   └── EncoderOutputError         it returned something other than finite (n, dim) rows
+    ├── RemoteError                    a server answered what a client has no other error for
+    │   ├── RemoteUnavailableError     it cannot be reached, is not ready, or broke off
+    │   ├── AccessDeniedError          it wants a key, or the key may not do this
+    │   └── RateLimitedError           this client has asked more than its share
     ├── SyncError                      keeping replicas the same failed
     │   ├── SyncUnavailableError       the server cannot be reached, or did not answer in time
     │   └── SyncForeignError           a server or stream that can never be used like this
@@ -109,6 +113,50 @@ class EncoderUnavailableError(EncoderError):
 
 class EncoderOutputError(EncoderError):
     """The encoder returned something other than finite, non-zero rows of its dimension."""
+
+
+class RemoteError(SynaptoRouteError):
+    """A server answered what a client has no other error for.
+
+    Attributes:
+        status: The HTTP status; None if there was no answer.
+        code: The word by which the server names the problem, if it gave one.
+        request_id: By which the server's logs name the request, if it is known.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class RemoteUnavailableError(RemoteError):
+    """The server cannot be reached, is not ready to answer, or broke off; what was asked may have been done.
+
+    Attributes:
+        retry_after_s: When it may be ready, in seconds; 0 if it did not say.
+        unsent: There was no connection, so that nothing was asked.
+    """
+
+    retry_after_s: float = 0.0
+    unsent: bool = False
+
+
+class AccessDeniedError(RemoteError):
+    """The server wants a key, or does not know this one, or the key's scopes do not cover the call."""
+
+
+class RateLimitedError(RemoteError):
+    """This client has asked more than its share.
+
+    Attributes:
+        retry_after_s: When it may ask again, in seconds.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class SyncError(SynaptoRouteError):

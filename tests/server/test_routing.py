@@ -86,10 +86,10 @@ def test_the_operators_limits_hold(served: Served) -> None:
         problem(strict.post("/v1/route", {"texts": ["a", "b", "c"]}), 422, "invalid_request")
         problem(strict.post("/v1/route", {"text": "a", "top_k": 4}), 422, "invalid_request")
         problem(strict.post("/v1/route", {"text": "a", "deadline_ms": 101}), 422, "invalid_request")
-        secret = "do not repeat this"
-        answer = strict.post("/v1/route", {"text": secret})
+        told = "do not repeat this"
+        answer = strict.post("/v1/route", {"text": told})
         problem(answer, 422, "invalid_query")
-        assert secret not in answer.text
+        assert told not in answer.text
 
 
 def test_a_text_of_white_space_is_no_query(served: Served) -> None:
@@ -115,7 +115,7 @@ def test_too_much_is_turned_away_and_what_is_late_is_told_so() -> None:
         for _ in range(2):
             assert encoder.waiting.acquire(timeout=SAFE_S)
         late = served.post("/v1/route", {"text": "wait for long", "deadline_ms": 1})
-        while not router.health().shed:
+        for _ in range(30):
             crowd.append(
                 pool.submit(served.post, "/v1/route", {"texts": [f"wait {len(crowd)} {m}" for m in range(256)]})
             )

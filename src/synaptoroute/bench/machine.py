@@ -15,7 +15,18 @@ from synaptoroute.profile import usable_cores
 _CPUINFO = Path("/proc/cpuinfo")
 #: What makes 8-bit products fast: on x86, and on ARM.
 _FEATURES = ("avx2", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
-_PACKAGES = ("numpy", "onnxruntime", "scikit-learn", "scipy", "tokenizers", "fastembed")
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "scikit-learn",
+    "scipy",
+    "tokenizers",
+    "fastembed",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+)
 _GIT_TIMEOUT_S = 10
 
 

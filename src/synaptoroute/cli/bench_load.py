@@ -1,4 +1,4 @@
-"""``synaptoroute bench latency``, ``throughput``, ``scale``, ``mutation``, ``coldboot``: measure speed."""
+"""``synaptoroute bench latency``, ``throughput``, ``scale``, ``mutation``, ``coldboot``, ``http``: measure speed."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -146,6 +146,39 @@ def coldboot(
     with _subject(data, dataset, shots, queries=1) as (source, subject), output.progress("measuring") as progress:
         manifest = _begin(context, "coldboot", rounds, source, shots)
         manifest = _collected(manifest, [bench.measure(subject, rounds=rounds, step=Steps(progress, rounds))], to)
+    _show(manifest, to, as_json=as_json)
+
+
+@app.command("http")
+def http(
+    context: typer.Context,
+    *,
+    data: Data = None,
+    dataset: Source = "clinc150",
+    shots: Shots = None,
+    queries: Annotated[int, typer.Option("--queries", min=64, help="Distinct texts of each load.")] = 4096,
+    paced_s: Annotated[
+        float, typer.Option("--paced", min=0.1, help="Seconds at half of the capacity, in each round.")
+    ] = 10.0,
+    overload_s: Annotated[
+        float, typer.Option("--overload", min=0.1, help="Seconds at ten times the capacity, once.")
+    ] = 60.0,
+    rounds: Rounds = 5,
+    to: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Serve over loopback in a process of its own, beside the router in this one: load, a steady pace, overload.
+
+    Every answer is held against what the router decides here. Needs the extra synaptoroute[api].
+    """
+    from synaptoroute.bench.http import measuring as bench
+    from synaptoroute.bench.load.timing import Steps
+
+    with _subject(data, dataset, shots, queries) as (source, subject), output.progress("measuring") as progress:
+        manifest = _begin(context, "http", rounds, source, shots)
+        step = Steps(progress, bench.steps(rounds))
+        rows = bench.measure(subject, rounds=rounds, paced_s=paced_s, overload_s=overload_s, step=step)
+        manifest = _collected(manifest, rows, to)
     _show(manifest, to, as_json=as_json)
 
 

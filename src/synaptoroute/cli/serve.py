@@ -51,9 +51,13 @@ def serve(
         given["routes"] = Path(str(resources.files("synaptoroute") / "demo" / "routes.json"))
     settings = load_settings(config, **given)
     _log(settings)
-    if settings.db is None and settings.postgres is None:
-        output.note("routes are kept in memory and gone at the end; keep them with --db or --postgres")
-    run(settings, started=lambda address: output.note(f"listening on {address}"))
+
+    def started(address: str) -> None:
+        if settings.db is None and settings.postgres is None:
+            output.note("routes are kept in memory and gone at the end; keep them with --db or --postgres")
+        output.note(f"listening on {address}")
+
+    run(settings, started=started)
 
 
 @keys.command("new")

@@ -100,7 +100,8 @@ class Admission:
         path = scope["path"]
         if path in HEALTH:
             return None, ()
-        if self._state.in_flight >= self._state.settings.max_in_flight:
+        # This one is counted already.
+        if self._state.in_flight > self._state.settings.max_in_flight:
             raise Problem("overloaded", "too many requests are being answered", headers={"Retry-After": "1"})
         if "\x00" in path or b"%00" in scope["query_string"]:
             raise Problem("invalid_path", "the path or query has a NUL character")

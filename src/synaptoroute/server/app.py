@@ -16,6 +16,7 @@ from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server import feedback, files, health, history, linting, operating, routes, routing, working
+from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
@@ -71,6 +72,7 @@ class _Service(FastAPI):
             lifespan=_lifespan,
         )
         self.state.server = state
+        self._admission = Admission(state)
         for router in ROUTERS:
             self.include_router(router)
         self.add_exception_handler(Problem, _answered)
@@ -81,7 +83,7 @@ class _Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The guard stands outside everything else, so that it sees every request and every mistake."""
-        return Guard(super().build_middleware_stack(), self.state.server)
+        return Guard(super().build_middleware_stack(), self.state.server, self._admission)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the interface, with what the guard answers."""

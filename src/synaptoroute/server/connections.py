@@ -82,6 +82,12 @@ class _Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or too much of it, as a problem, and close the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An answer under way comes first, and is the last one: written now, the refusal would be taken for it.
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            self.flow.pause_reading()
+            return
         problem = self._refused or Problem("invalid_http", msg)
         body = json.dumps(problem.to_dict()).encode("ascii")
         lines = [

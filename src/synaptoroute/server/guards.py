@@ -17,6 +17,7 @@ from synaptoroute.server.admission import Admission, Head, head_of, with_encoded
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.trimming import LARGE_BYTES
 
 access = logging.getLogger("synaptoroute.access")
 
@@ -40,6 +41,8 @@ _LATER = {"Retry-After": "1"}
 #: A body that is read by its endpoint as it comes, not beforehand.
 STREAMED = frozenset({"/v1/import"})
 LABELLED = frozenset({"/v1/fit", "/v1/evaluate"})
+#: Of a body; no endpoint knows half as many. Each unknown one would become an error, and take a hundred times its size.
+MAX_FIELDS = 64
 #: From this size on, a body is checked in a thread: the loop would stand still for a millisecond and more.
 _CHECKED_IN_LOOP_BYTES = 128 << 10
 #: A NUL in a string, with an even number of backslashes before its own.
@@ -52,12 +55,13 @@ class Guard:
     Args:
         app: What answers.
         state: Of the server.
+        admission: What is let in.
     """
 
-    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, admission: Admission) -> None:
         self.app = app
         self._state = state
-        self._admission = Admission(state)
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,11 +73,8 @@ class Guard:
             return
         head = head_of(scope)
         state = self._state
-        leaving = _Leaving(send, head.request_id)
+        leaving = _Leaving(send, head.request_id, state)
         began_s = perf_counter()
-        if state.draining:
-            # Whoever asks again shall ask over a new connection, which a load balancer leads elsewhere.
-            leaving.always = _CLOSE
         state.in_flight += 1
         try:
             await self._guarded(scope, head, receive, leaving)
@@ -117,8 +118,11 @@ class Guard:
         if head.length is not None and head.length > limit:
             raise _too_large(limit)
         if path in STREAMED:
+            self._state.trimmer.soon()
             receive = _counted(receive, limit, settings.body_timeout_s)
         elif head.length or head.chunked:
+            if head.chunked or (head.length or 0) >= LARGE_BYTES:
+                self._state.trimmer.soon()
             try:
                 async with asyncio.timeout(settings.body_timeout_s):
                     body = await _whole(receive, limit)
@@ -149,13 +153,13 @@ class _Gone(Exception):  # noqa: N818 - nobody is left to be told
 class _Leaving:
     """``send`` with what every answer has: the request's id and headers for browsers."""
 
-    __slots__ = ("_id", "_send", "always", "complete", "extra", "started", "status")
+    __slots__ = ("_id", "_send", "_state", "complete", "extra", "started", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, state: ServerState) -> None:
         self._send = send
+        self._state = state
         self._id = (b"x-request-id", request_id.encode("ascii"))
         self.extra: Headers = ()
-        self.always: Headers = ()
         self.status = 0
         self.started = False
         self.complete = False
@@ -168,10 +172,15 @@ class _Leaving:
             added = [pair for pair in SECURITY if pair[0] not in names]
             if b"cache-control" not in names:
                 added.append((b"cache-control", b"no-store"))
-            message = {**message, "headers": [*own, self._id, *self.extra, *self.always, *added]}
+            message = {**message, "headers": [*own, self._id, *self.extra, *self._closing, *added]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
         await self._send(message)
+
+    @property
+    def _closing(self) -> Headers:
+        """Of a server that ends, whoever asks again shall ask over a new connection, which leads elsewhere."""
+        return _CLOSE if self._state.draining else ()
 
     async def json(self, body: bytes) -> None:
         """Answer with JSON."""
@@ -187,7 +196,7 @@ class _Leaving:
 
     async def _whole(self, status: int, body: bytes, own: Headers) -> None:
         self.started, self.status = True, status
-        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self.always, *SECURITY]
+        headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self._closing, *SECURITY]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
         self.complete = True
@@ -270,9 +279,11 @@ def _without_nul(body: bytes) -> bytes:
 def _check(body: bytes) -> Any:
     """Whether the body is JSON, not nested beyond what can be handled, and free of NUL, NaN and lone surrogates."""
     try:
-        from_json(_without_nul(body), allow_inf_nan=False)
+        content = from_json(_without_nul(body), allow_inf_nan=False)
     except ValueError as exc:
         raise Problem("invalid_json", f"the body is not JSON: {_place(exc)}") from None
+    if isinstance(content, dict) and len(content) > MAX_FIELDS:
+        raise Problem("invalid_request", f"the body has {len(content):,} fields, at most {MAX_FIELDS} are accepted")
 
 
 def _place(exc: ValueError) -> str:

@@ -117,12 +117,16 @@ def read_keys(file: Path) -> tuple[KeyEntry, ...]:
 class KeyRing:
     """The keys that are accepted; several at once, so that one can be replaced without a gap.
 
+    Args:
+        entries: From the settings.
+        file: With more of them; None for no file.
+
     Raises:
-        InvalidSettingError: Two keys have the same name or the same hash.
+        InvalidSettingError: Two keys have the same name or the same hash, or the file cannot be read.
     """
 
-    def __init__(self, entries: Iterable[KeyEntry]) -> None:
-        self._entries = tuple(entries)
+    def __init__(self, entries: Iterable[KeyEntry], file: Path | None = None) -> None:
+        self._entries = (*entries, *(read_keys(file) if file is not None else ()))
         for what, values in (
             ("name", [entry.name for entry in self._entries]),
             ("hash", [entry.digest for entry in self._entries]),

@@ -54,7 +54,7 @@ class Findings(BaseModel):
 class Fixes(Asked):
     """Changes of one finding, all or none of which are made."""
 
-    fixes: list[FixShown] = Field(min_length=1, max_length=10_000)
+    fixes: list[FixShown] = Field(min_length=1, max_length=10_000, fail_fast=True)
 
 
 class Linter:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from synaptoroute import errors
 
 #: Code -> status. Codes are a promise: clients compare them, texts may change.
@@ -78,6 +80,7 @@ _DETAILS = {
     "internal_error": "a mistake in the server; its log has it under this request id",
 }
 _MAX_ERRORS = 20
+_LISTED_ERRORS = 1_000
 _MAX_NAME_CHARS = 100
 
 
@@ -156,6 +159,15 @@ def invalid(found: Iterable[Mapping[str, Any]]) -> Problem:
     if listed and listed[0]["type"] == "json_invalid":
         return Problem("invalid_json", detail)
     return Problem("invalid_request", detail, errors=listed[:_MAX_ERRORS])
+
+
+def invalid_body(exc: ValidationError) -> Problem:
+    """The problem of a body that its model does not take."""
+    if exc.error_count() > _LISTED_ERRORS:
+        # Of a megabyte of unknown fields, what pydantic says would take a hundred.
+        return Problem("invalid_request", f"body: {exc.error_count():,} mistakes, too many to list; see /openapi.json")
+    found = exc.errors(include_url=False, include_context=False, include_input=False)
+    return invalid({**error, "loc": ("body", *error["loc"])} for error in found)
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import Storage as SharedStorage
@@ -51,7 +52,7 @@ class Rates:
             self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
             return
         try:
-            storage = storage_from_string(f"async+{address}")
+            storage = storage_from_string(f"async+{address}", **_options(address))
         except Exception as exc:  # noqa: BLE001 - any driver's
             # What the drivers say may quote the address, which may hold a password.
             raise InvalidSettingError(
@@ -96,6 +97,11 @@ class Rates:
         if now_s - self._told_at_s > 60:
             self._told_at_s = now_s
             logger.warning("requests cannot be counted (%s), so none is limited", type(exc).__name__)
+
+
+def _options(address: str) -> dict[str, Any]:
+    """Of the drivers that ``limits`` knows, the one that the extra ``redis`` brings."""
+    return {"implementation": "redispy"} if address.startswith(("redis", "valkey")) else {}
 
 
 def client_of(address: str) -> str:

@@ -17,7 +17,7 @@ from synaptoroute.asking import RouteOptions
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.explaining import Explanation
 from synaptoroute.models import Decision
-from synaptoroute.server.problems import Problem, documented, invalid, problem_of
+from synaptoroute.server.problems import Problem, documented, invalid_body, problem_of
 from synaptoroute.server.schemas import RouteAnswer, RouteRequest
 from synaptoroute.server.settings import ServerSettings
 from synaptoroute.server.state import READ, ServerState, State
@@ -49,8 +49,7 @@ async def answer(state: ServerState, body: bytes) -> bytes:
     try:
         asked = _adapter.validate_json(body)
     except ValidationError as exc:
-        found = exc.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid({**error, "loc": ("body", *error["loc"])} for error in found) from None
+        raise invalid_body(exc) from None
     return await _decided(state, asked, began_s)
 
 

@@ -24,8 +24,10 @@ from synaptoroute.errors import InvalidSettingError
 from synaptoroute.server.admission import is_loopback
 from synaptoroute.server.app import create_app
 from synaptoroute.server.connections import protocol_for
+from synaptoroute.server.keys import KeyRing
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.trimming import keep_little
 
 #: How long an idle connection is left open after nothing new is accepted: a request on its way arrives within it.
 _LINGER_S = 1.0
@@ -45,11 +47,13 @@ def serve(
     Raises:
         InvalidSettingError: The address cannot be listened on, or may not be without keys.
     """
+    require_keys(settings, app.state.server.keys if app is not None else KeyRing(settings.keys, settings.keys_file))
+    keep_little()
     bound = bind(settings)
     try:
         app = app if app is not None else create_app(settings)
         state: ServerState = app.state.server
-        require_keys(settings, state)
+        state.alone = True
         server = Server(uvicorn_config(settings, app), state)
         if started is not None:
             started(address_of(bound, settings))
@@ -83,9 +87,9 @@ def bind(settings: ServerSettings) -> socket.socket:
     return bound
 
 
-def require_keys(settings: ServerSettings, state: ServerState) -> None:
+def require_keys(settings: ServerSettings, keys: KeyRing) -> None:
     """Raise InvalidSettingError if others than this machine could do everything without a key."""
-    if not len(state.keys) and not is_loopback(settings.host):
+    if not len(keys) and not is_loopback(settings.host):
         raise InvalidSettingError(
             f"setting keys: listening on {settings.host} lets others in, which needs an API key; make one with "
             "`synaptoroute keys new --name me --scope admin`, or set host to 127.0.0.1"

@@ -12,6 +12,8 @@ from synaptoroute.route_files import route_entry
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
+#: The first wrong item is enough: a small body of wrong items would take a thousand times its size in errors.
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class Asked(BaseModel):
@@ -26,12 +28,16 @@ class RouteRequest(Asked):
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "what is my balance", "top_k": 3}]})
 
     text: Text | None = Field(None, description="One text.")
-    texts: Annotated[list[Text], Field(min_length=1)] | None = Field(None, description="Several, all decided alike.")
+    texts: Annotated[list[Text], Field(min_length=1, fail_fast=True)] | None = Field(
+        None, description="Several, all decided alike."
+    )
     top_k: int = Field(5, ge=1, le=10_000, description="How many matches each decision lists.")
     threshold: Cosine | None = Field(None, description="Least cosine, in place of the routes' thresholds.")
     min_confidence: Probability | None = Field(None, description="Least confidence, in place of the server's.")
     min_margin: Probability | None = Field(None, description="Least lead in confidence over the runner-up.")
-    allow: list[str] | None = Field(None, max_length=10_000, description="Names of the only routes to consider.")
+    allow: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None, max_length=10_000, description="Names of the only routes to consider."
+    )
     exact: bool = Field(False, description="Compare with every utterance, however many there are.")  # noqa: FBT003
     deadline_ms: int | None = Field(None, ge=1, le=600_000, description="Give up after so many milliseconds.")
     explain: bool = Field(False, description="Say of each decision how it came about.")  # noqa: FBT003
@@ -76,7 +82,7 @@ class RouteAnswer(BaseModel):
 class RouteBody(Asked):
     """A route to be created or put."""
 
-    utterances: Annotated[list[str], Field(min_length=1)]
+    utterances: Texts
     threshold: Cosine | None = None
     description: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -97,7 +103,7 @@ class PutBody(RouteBody):
 class RoutePatch(Asked):
     """The fields of a route to change; null removes a threshold or description."""
 
-    utterances: Annotated[list[str], Field(min_length=1)] | None = None
+    utterances: Texts | None = None
     threshold: Cosine | None = None
     description: str | None = None
     metadata: dict[str, Any] | None = None
@@ -106,7 +112,7 @@ class RoutePatch(Asked):
 class Utterances(Asked):
     """Example texts."""
 
-    utterances: Annotated[list[str], Field(min_length=1)]
+    utterances: Texts
 
 
 class RouteListed(BaseModel):

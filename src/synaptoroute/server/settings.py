@@ -29,7 +29,13 @@ logger = logging.getLogger("synaptoroute.server")
 
 PREFIX = "SYNAPTOROUTE_"
 #: Read by other parts of the package, not by the server.
-_OTHERS = {"SYNAPTOROUTE_CACHE", "SYNAPTOROUTE_DATA", "SYNAPTOROUTE_CONFIG"}
+_OTHERS = {
+    "SYNAPTOROUTE_CACHE",
+    "SYNAPTOROUTE_DATA",
+    "SYNAPTOROUTE_CONFIG",
+    "SYNAPTOROUTE_URL",
+    "SYNAPTOROUTE_API_KEY",
+}
 #: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
 
@@ -41,7 +47,12 @@ class ServerSettings(BaseSettings):
     """What the server may be told. See ``load_settings`` for where settings come from."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
     )
 
     host: str = Field(

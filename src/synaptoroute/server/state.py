@@ -16,9 +16,10 @@ from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.jobs import JobStore
-from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope, read_keys
+from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.trimming import Trimmer, settle
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -41,28 +42,31 @@ class ServerState:
     Attributes:
         ready: Whether the encoder is loaded and the routes are learned, or that has taken long enough.
         draining: Whether the server is about to end; it still answers, but asks not to be sent more.
+        alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
         corrections: What people say about decisions.
+        trimmer: Told of large bodies, whose memory it gives back.
     """
 
     def __init__(self, router: AdaptiveRouter, settings: ServerSettings, *, owned: bool) -> None:
         self.router = router
         self.settings = settings
         self.owned = owned
-        file_keys = read_keys(settings.keys_file) if settings.keys_file else ()
-        self.keys = KeyRing((*settings.keys, *file_keys))
+        self.keys = KeyRing(settings.keys, settings.keys_file)
         self.ready = False
         self.draining = False
+        self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
         self.corrections = Corrections(router)
+        self.trimmer = Trimmer()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
@@ -72,8 +76,12 @@ class ServerState:
         wait_s = self.settings.learn_before_ready_s
 
         def warm_up() -> None:
-            self.router.route("warm up")
+            # Beside the queue: it is no query that anybody counts.
+            self.router.encoder.encode(["warm up"])
             self.router.wait_until_fitted(wait_s)
+            if self.alone:
+                # Learning has taken far more than what it has left.
+                settle()
 
         try:
             await asyncio.to_thread(warm_up)

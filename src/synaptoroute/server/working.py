@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from synaptoroute.server.jobs import Job, JobState
 from synaptoroute.server.keys import Scope
-from synaptoroute.server.problems import Problem, documented, invalid
+from synaptoroute.server.problems import Problem, documented, invalid_body
 from synaptoroute.server.schemas import Asked, Probability, Revised
 from synaptoroute.server.schemas import Problem as ProblemShown
 from synaptoroute.server.state import ADMIN, READ, WRITE, Asking, State, in_thread
@@ -27,13 +27,13 @@ class LabelledQuery(Asked):
 class EvaluateRequest(Asked):
     """Labelled queries to hold decisions against."""
 
-    queries: list[LabelledQuery] = Field(min_length=1)
+    queries: list[LabelledQuery] = Field(min_length=1, fail_fast=True)
 
 
 class FitRequest(Asked):
     """Labelled queries to learn from, and what the operating point shall promise; at most one of the two."""
 
-    queries: list[LabelledQuery] = Field(min_length=1)
+    queries: list[LabelledQuery] = Field(min_length=1, fail_fast=True)
     target_precision: Probability | None = Field(None, description="Share of answers that shall be right.")
     max_false_reject: Probability | None = Field(None, description="Share of in-scope queries that may be rejected.")
     force: bool = Field(False, description="Apply the fit even if it does not help.")  # noqa: FBT003
@@ -183,8 +183,7 @@ async def _asked(request: Request, adapter: TypeAdapter[Any]) -> Any:
     try:
         return await in_thread(adapter.validate_json, body)
     except ValidationError as exc:
-        found = exc.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid({**error, "loc": ("body", *error["loc"])} for error in found) from None
+        raise invalid_body(exc) from None
 
 
 def _columns(queries: list[LabelledQuery]) -> tuple[list[str], list[str | None]]:

@@ -34,7 +34,7 @@ from synaptoroute.encoder.base import BaseEncoder
 #: Medians of fewer rounds are for trying out only.
 ROUNDS: Final = 5
 
-Kind = Literal["latency", "throughput", "scale", "mutation", "coldboot"]
+Kind = Literal["latency", "throughput", "scale", "mutation", "coldboot", "http"]
 Rate = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -296,7 +296,116 @@ class ColdBootRow(Part):
     memory: Memory
 
 
-Row = LatencyRow | StagesRow | ThroughputRow | EventLoopRow | OverloadRow | ScaleRow | MutationRow | ColdBootRow
+class HttpRow(Part):
+    """``POST /v1/route`` on a server over loopback, beside the router in the benchmark's process, in turns.
+
+    Attributes:
+        texts: "new": caches are off on both sides; "repeated": both were asked all of it before, with caches on.
+        size: Texts of a request.
+        connections: Each asks as soon as it was answered; of the router, threads or, for single texts, coroutines.
+        requests_per_s: Answered.
+        queries_per_s: Texts in them.
+        router_per_s: Texts that the router decides without a server.
+        ratio: The former over the latter.
+        call: From sending a request to the end of its answer.
+        failed: Requests that were not answered with decisions.
+        inexact: Answers whose numbers differ from the router's, by 1e-5 at most.
+        wrong: Answers that differ by more.
+    """
+
+    measure: Literal["http"] = "http"
+    texts: Literal["new", "repeated"]
+    size: Positive
+    connections: Positive
+    requests_per_s: Rounds
+    queries_per_s: Rounds
+    router_per_s: Rounds
+    ratio: Rounds
+    call: Times
+    failed: Count
+    inexact: Count
+    wrong: Count
+
+
+class HttpPacedRow(Part):
+    """Requests of one new text at random times (Poisson), whether or not earlier ones were answered.
+
+    Attributes:
+        share: Of the capacity.
+        seconds: In each round.
+        offered_per_s: Asked.
+        capacity_per_s: Answered in the same round to 64 connections that ask as soon as they are answered.
+        call: From when a request was due to the end of its answer.
+        late: By how much the load generator sent it later than due; it counts as part of the call.
+        failed: See ``HttpRow``.
+        inexact: Likewise.
+        wrong: Likewise.
+    """
+
+    measure: Literal["http paced"] = "http paced"
+    share: Share
+    seconds: Seconds
+    offered_per_s: Rounds
+    capacity_per_s: Rounds
+    call: Times
+    late: Times
+    failed: Count
+    inexact: Count
+    wrong: Count
+
+
+class HttpOverloadRow(Part):
+    """Many times more such requests than can be answered, no text twice while it may wait.
+
+    Attributes:
+        seconds: How long.
+        capacity_per_s: Median of the rounds before.
+        offered_per_s: Asked; less than ten times the capacity if the load generator could not keep up.
+        answered_per_s: Answered with decisions.
+        refused_share: Of what was asked, answered 503.
+        refused: From sending to the end of the refusal; null if none was refused.
+        answered: From when it was due to the end of the answer.
+        late: See ``HttpPacedRow``.
+        other_statuses: How often others than 200 and 503 came; "0" is a connection that broke.
+        inexact: See ``HttpRow``.
+        wrong: Likewise.
+        recovery_s: From the last request to the first answer within twice the median of an idle server.
+        memory_before: Of the server's process.
+        memory_peak: The most of it, looked at every half second.
+        memory_after: Once all was answered.
+    """
+
+    measure: Literal["http overload"] = "http overload"
+    seconds: Seconds
+    capacity_per_s: Rate
+    offered_per_s: Rate
+    answered_per_s: Rate
+    refused_share: Share
+    refused: Times | None
+    answered: Times
+    late: Times
+    other_statuses: dict[str, Count]
+    inexact: Count
+    wrong: Count
+    recovery_s: Seconds
+    memory_before: Memory
+    memory_peak: Memory
+    memory_after: Memory
+
+
+Row = (
+    LatencyRow
+    | StagesRow
+    | ThroughputRow
+    | EventLoopRow
+    | OverloadRow
+    | ScaleRow
+    | MutationRow
+    | ColdBootRow
+    | HttpRow
+    | HttpPacedRow
+    | HttpOverloadRow
+)
 
 
 class LoadManifest(Part):

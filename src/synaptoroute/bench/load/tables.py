@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from synaptoroute.bench.http.tables import http_overload_table, http_paced_table, http_table
 from synaptoroute.bench.load.manifest import (
     ColdBootRow,
     EventLoopRow,
+    HttpOverloadRow,
+    HttpPacedRow,
+    HttpRow,
     LatencyRow,
     LoadManifest,
     MutationRow,
@@ -243,6 +247,9 @@ def load_tables(manifests: Sequence[LoadManifest]) -> list[Table]:
         scale_table(of_kind(rows, ScaleRow)),
         mutation_table(of_kind(rows, MutationRow)),
         cold_boot_table(of_kind(rows, ColdBootRow)),
+        http_table(of_kind(rows, HttpRow)),
+        http_paced_table(of_kind(rows, HttpPacedRow)),
+        http_overload_table(of_kind(rows, HttpOverloadRow)),
     )
     return [table for table in tables if table.rows]
 
