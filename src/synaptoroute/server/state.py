@@ -14,10 +14,12 @@ from fastapi import Depends, Request
 
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.headers import SECURITY
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.shedding import Shedding, Turnstile
 from synaptoroute.server.trimming import Trimmer, settle
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class ServerState:
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        shedding: Refuses queries unread, for a moment after the router had to refuse one.
+        turnstile: Through which queries come to the router.
         trimmer: Told of large bodies, whose memory it gives back.
     """
 
@@ -64,6 +68,8 @@ class ServerState:
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
         self.trimmer = Trimmer()
+        self.shedding = Shedding(SECURITY, "/v1/route")
+        self.turnstile = Turnstile()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
