@@ -112,7 +112,7 @@ class ServerSettings(BaseSettings):
     max_text_chars: int = Field(MAX_TEXT_CHARS, ge=1, le=MAX_TEXT_CHARS, description="Most characters of a query.")
     max_top_k: int = Field(100, ge=1, le=10_000, description="Highest top_k.")
     max_in_flight: int = Field(
-        2_048, ge=1, le=1_000_000, description="Requests being answered at once; more get 503 before they are read."
+        1_024, ge=1, le=1_000_000, description="Requests being answered at once; more get 503 before they are read."
     )
     body_timeout_s: float = Field(30, gt=0, le=3_600, description="A request whose body takes longer gets 408.")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="Deadline of routing where a call names none.")
