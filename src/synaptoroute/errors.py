@@ -85,11 +85,13 @@ class RouterOverloadedError(SynaptoRouteError):
 
     Attributes:
         retry_after_s: When there should be room again, in seconds, going by how fast queries were answered lately.
+        shed_for: What there was too much of: "queries", "tokens", or "oversize" for a call that has to wait alone.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after_s: float = 0.0, *, shed_for: str = "queries") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.shed_for = shed_for
 
 
 class DeadlineExceededError(SynaptoRouteError, TimeoutError):

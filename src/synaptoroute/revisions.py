@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from synaptoroute.migration import (
     unchanged,
 )
 from synaptoroute.models import Route, clean_name
+from synaptoroute.observability.events import EncoderChanged
 from synaptoroute.shadow import Shadow
 from synaptoroute.storage.base import Change, EncoderIdentity
 from synaptoroute.storage.history import HistoryEntry, Snapshot
@@ -264,7 +266,7 @@ class Revisions(Learning, ABC):
         progress: Progress | None,
     ) -> MigrationReport:
         identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
-        former = self._lane
+        began, former = time.monotonic(), self._lane
         if identity.fingerprint == former.identity.fingerprint:
             self._storage.save_reencoded([], former.encode([]), encoder=identity)
             return unchanged(former)
@@ -284,6 +286,14 @@ class Revisions(Learning, ABC):
             self._lane = lane
             asked = asked or asked_by_fit(former.table, lane.table)
         self._publish(lane.table.learned, lane)
+        self._hooks.routes_changed(
+            EncoderChanged(
+                former=former.identity.name,
+                name=identity.name,
+                revision=revision,
+                took_s=time.monotonic() - began,
+            )
+        )
         former.batcher.close()
         self._settle_for_comparison()
         return reported(former, lane, asked, self._plain_terms, revision=revision, encoded=encoded)

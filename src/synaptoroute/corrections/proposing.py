@@ -100,9 +100,7 @@ def proposal(
     )
 
 
-def _nothing_to_do(
-    table: RouteTable, feedback: Feedback, decision: Decision, decided: Decided, basis: str
-) -> Proposal:
+def _nothing_to_do(table: RouteTable, feedback: Feedback, decision: Decision, decided: Decided, basis: str) -> Proposal:
     """Where nothing can be tried, nothing need be asked either."""
     right = decision.name == feedback.expected
     why = "the text is decided as it should be by now" if right else "nothing that could be changed was found"

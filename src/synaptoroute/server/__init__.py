@@ -18,7 +18,7 @@ __all__ = ["create_app", "ServerSettings", "load_settings", "serve"]
 
 _HOMES = {"create_app": "app", "ServerSettings": "settings", "load_settings": "settings", "serve": "running"}
 #: Of the extra. Anything else that is missing is a mistake of its own.
-_PACKAGES = {"fastapi", "starlette", "uvicorn", "limits", "pydantic_settings", "yaml"}
+_PACKAGES = {"fastapi", "starlette", "uvicorn", "limits", "pydantic_settings", "prometheus_client", "yaml"}
 
 
 def __getattr__(name: str) -> Any:

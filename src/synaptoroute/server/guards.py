@@ -12,12 +12,14 @@ from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synaptoroute.history import acting_as
+from synaptoroute.observability.context import request_id
 from synaptoroute.server import routing
 from synaptoroute.server.admission import Admission, Head, head_of, with_encoded_slashes
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
 from synaptoroute.server.state import ServerState
 from synaptoroute.server.trimming import LARGE_BYTES
+from synaptoroute.server.watching import redact
 
 access = logging.getLogger("synaptoroute.access")
 
@@ -62,6 +64,8 @@ class Guard:
         self.app = app
         self._state = state
         self._admission = admission
+        # FastAPI notes the path's template for its spans, if the request comes that far.
+        self._traced = state.watching.traced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,17 +80,23 @@ class Guard:
         leaving = _Leaving(send, head.request_id, state)
         began_s = perf_counter()
         state.in_flight += 1
+        requests = state.watching.requests
+        requests.begun()
+        current = request_id.set(head.request_id)
         try:
             await self._guarded(scope, head, receive, leaving)
         finally:
             state.in_flight -= 1
+            requests.answered(leaving.scope or scope, leaving.route, leaving.status, perf_counter() - began_s)
             if state.settings.access_log:
                 _log_access(scope, head, leaving, began_s)
+            request_id.reset(current)
 
     async def _guarded(self, scope: Scope, head: Head, receive: Receive, leaving: _Leaving) -> None:
         """Whatever goes wrong is answered as a problem, if nothing was answered yet."""
+        leaving.scope = with_encoded_slashes(scope)
         try:
-            await self._admitted(with_encoded_slashes(scope), head, receive, leaving)
+            await self._admitted(leaving.scope, head, receive, leaving)
         except Problem as problem:
             await leaving.problem(problem, scope)
         except _Gone:
@@ -106,6 +116,8 @@ class Guard:
                 raise
 
     async def _admitted(self, scope: Scope, head: Head, receive: Receive, leaving: _Leaving) -> None:
+        if self._traced:
+            redact(scope)
         caller, leaving.extra = await self._admission.caller(scope, head)
         path, settings = scope["path"], self._state.settings
         limit = (
@@ -128,7 +140,8 @@ class Guard:
                     body = await _whole(receive, limit)
             except TimeoutError:
                 raise _too_slow(settings.body_timeout_s) from None
-            if path == routing.PATH and scope["method"] == "POST":
+            if path == routing.PATH and scope["method"] == "POST" and not self._traced:
+                leaving.route = path
                 await leaving.json(await routing.answer(self._state, _without_nul(body)))
                 return
             if len(body) > _CHECKED_IN_LOOP_BYTES:
@@ -153,7 +166,7 @@ class _Gone(Exception):  # noqa: N818 - nobody is left to be told
 class _Leaving:
     """``send`` with what every answer has: the request's id and headers for browsers."""
 
-    __slots__ = ("_id", "_send", "_state", "complete", "extra", "started", "status")
+    __slots__ = ("_id", "_send", "_state", "complete", "extra", "route", "scope", "started", "status")
 
     def __init__(self, send: Send, request_id: str, state: ServerState) -> None:
         self._send = send
@@ -161,6 +174,9 @@ class _Leaving:
         self._id = (b"x-request-id", request_id.encode("ascii"))
         self.extra: Headers = ()
         self.status = 0
+        #: As it was handed on, and the path's template if nobody will note it there; for metrics.
+        self.scope: Scope | None = None
+        self.route: str | None = None
         self.started = False
         self.complete = False
 
@@ -207,7 +223,10 @@ def _log_access(scope: Scope, head: Head, leaving: _Leaving, began_s: float) -> 
     client = scope["client"][0] if scope.get("client") else "-"
     took_ms = (perf_counter() - began_s) * 1000
     path = (scope.get("raw_path") or b"").decode("ascii", "replace")[:200]
-    access.info("%s %s %s %d %.1f ms %s", client, scope["method"], path, leaving.status, took_ms, head.request_id)
+    # Once as words for people, once as fields for JSON lines.
+    fields = {"client": client, "method": scope["method"], "path": path, "status": leaving.status, "took_ms": took_ms}
+    shown = "%s %s %s %d %.1f ms %s"
+    access.info(shown, client, scope["method"], path, leaving.status, took_ms, head.request_id, extra=fields)
 
 
 # --------------------------------------------------------------------------------------------------------- bodies

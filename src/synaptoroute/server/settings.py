@@ -28,14 +28,10 @@ from synaptoroute.server.keys import KeyEntry
 logger = logging.getLogger("synaptoroute.server")
 
 PREFIX = "SYNAPTOROUTE_"
+#: Settings of the other commands, which share the environment and the file with the server.
+_OF_COMMANDS = {"url", "api_key", "data", "quiet"}
 #: Read by other parts of the package, not by the server.
-_OTHERS = {
-    "SYNAPTOROUTE_CACHE",
-    "SYNAPTOROUTE_DATA",
-    "SYNAPTOROUTE_CONFIG",
-    "SYNAPTOROUTE_URL",
-    "SYNAPTOROUTE_API_KEY",
-}
+_OTHERS = {f"{PREFIX}{name}".upper() for name in (*_OF_COMMANDS, "cache", "config")}
 #: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
 _SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
 
@@ -64,11 +60,25 @@ class ServerSettings(BaseSettings):
     postgres: SecretStr | None = Field(
         None, description="PostgreSQL connection string of the store of the routes, in place of a file."
     )
+    postgres_schema: str = Field(
+        "synaptoroute", description="Schema of that store, so that a database can hold several."
+    )
+    postgres_timeout_s: float = Field(
+        4, gt=0, le=600, description="Longest wait for a connection to that store, and for each of its answers."
+    )
     routes: Path | None = Field(
         None,
         description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "
         "empty one.",
     )
+    redis: SecretStr | None = Field(
+        None, description="Redis or Valkey address, redis://host:port, by which servers keep their routes the same."
+    )
+    redis_namespace: str = Field("default", description="Servers with the same one hold the same routes.")
+    redis_key: SecretStr | None = Field(
+        None, description="Secret of 16 characters or more that all of them share; changes without it are refused."
+    )
+    encoder: str = Field("bundled", description="Texts to vectors: bundled, bundled:NAME or fastembed:MODEL.")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least confidence of an answer; unset leaves it to the calibration (0.5)."
     )
@@ -127,6 +137,23 @@ class ServerSettings(BaseSettings):
     max_connections: int = Field(4_096, ge=1, le=1_000_000, description="Connections at once; more are closed.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(False, description="Log each request: client, method, path without query, status.")  # noqa: FBT003
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="How logs are written; auto takes text on a terminal, else JSON lines."
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus.")  # noqa: FBT003
+    metrics_open: bool = Field(False, description="Answer /metrics without a key.")  # noqa: FBT003
+    telemetry: bool = Field(
+        False,  # noqa: FBT003
+        description="Traces and metrics by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where to.",
+    )
+    telemetry_queries: bool = Field(False, description="Write the texts of queries into traces.")  # noqa: FBT003
+    records: Path | None = Field(None, description="JSON Lines file that gets a record of every decision.")
+    records_queries: Literal["none", "hash", "text"] = Field(
+        "none", description="What of a query is recorded: nothing, a hash made with records_key, or its text."
+    )
+    records_key: SecretStr | None = Field(None, description="Secret of 16 characters and more for hashes of queries.")
+    records_mib: int = Field(64, ge=1, le=65_536, description="Size at which a file of records is full, in MiB.")
+    records_files: int = Field(8, ge=0, le=10_000, description="Full files of records that are kept.")
     docs: bool = Field(True, description="Serve /docs and /openapi.json.")  # noqa: FBT003
 
     @classmethod
@@ -166,7 +193,7 @@ class ServerSettings(BaseSettings):
                 raise ValueError("wanted a number per unit of time, such as 100/second or 5000/minute") from None
         return value
 
-    @field_validator("db", "keys_file", "routes", "tls_certificate", "tls_key", mode="after")
+    @field_validator("db", "keys_file", "routes", "records", "tls_certificate", "tls_key", mode="after")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
@@ -176,7 +203,8 @@ def load_settings(file: Path | None = None, **given: Any) -> ServerSettings:
     """The settings: those given (None counts as not given), then the environment, then the file, then defaults.
 
     Args:
-        file: TOML or YAML, by its extension, with the settings' names as keys; perhaps below a table ``server``.
+        file: TOML or YAML, by its extension, with the settings' names as keys. Those below a table ``server`` go before
+            the others, which the commands share.
         given: Settings by name, as a command line gives them.
 
     Raises:
@@ -219,9 +247,17 @@ def _content(file: Path) -> dict[str, Any]:
             raise InvalidSettingError(f"{file} is not TOML: {exc}") from exc
     else:
         raise InvalidSettingError(f"settings are read from .toml, .yaml or .yml, not from {file}; rename it")
-    if set(content) == {"server"} and isinstance(content["server"], dict):
-        content = content["server"]
-    return content
+    own = content.get("server", {})
+    if not isinstance(own, dict):
+        raise InvalidSettingError(f"server in {file} must be a table of settings")
+    shared = {name: value for name, value in content.items() if name not in {"server", *_OF_COMMANDS}}
+    return {name: _from_folder(file, name, value) for name, value in (shared | own).items()}
+
+
+def _from_folder(file: Path, name: str, value: Any) -> Any:
+    """Paths in a file are relative to its folder, wherever the server is started."""
+    is_path = name in ServerSettings.model_fields and ServerSettings.model_fields[name].annotation == Path | None
+    return str(file.parent / Path(value).expanduser()) if is_path and isinstance(value, str) else value
 
 
 def _yaml(text: str, file: Path) -> dict[str, Any]:
