@@ -15,6 +15,7 @@ from synaptoroute.history import acting_as
 from synaptoroute.observability.context import request_id
 from synaptoroute.server import routing
 from synaptoroute.server.admission import Admission, Head, head_of, with_encoded_slashes
+from synaptoroute.server.headers import SECURITY, Headers
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
 from synaptoroute.server.state import ServerState
@@ -23,19 +24,6 @@ from synaptoroute.server.watching import redact
 
 access = logging.getLogger("synaptoroute.access")
 
-Headers = tuple[tuple[bytes, bytes], ...]
-
-#: Neither scripts nor styles of a page itself, and nothing from elsewhere.
-CONTENT_POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-SECURITY: Headers = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", CONTENT_POLICY),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
 _JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _PROBLEM: Headers = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
 _CLOSE: Headers = ((b"connection", b"close"),)
@@ -142,6 +130,7 @@ class Guard:
                 raise _too_slow(settings.body_timeout_s) from None
             if path == routing.PATH and scope["method"] == "POST" and not self._traced:
                 leaving.route = path
+                await self._state.turnstile.passed()
                 await leaving.json(await routing.answer(self._state, _without_nul(body)))
                 return
             if len(body) > _CHECKED_IN_LOOP_BYTES:

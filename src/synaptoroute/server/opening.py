@@ -57,7 +57,11 @@ def _storage(settings: ServerSettings) -> BaseStorage:
         if settings.postgres is not None:
             from synaptoroute.storage.postgres import PostgresStorage
 
-            return PostgresStorage(settings.postgres.get_secret_value())
+            return PostgresStorage(
+                settings.postgres.get_secret_value(),
+                schema=settings.postgres_schema,
+                timeout_s=settings.postgres_timeout_s,
+            )
         return SQLiteStorage(settings.db if settings.db is not None else ":memory:")
     except (StorageError, InvalidInputError, MissingExtraError) as exc:
         raise InvalidSettingError(f"setting {_store_setting(settings)}: {exc}") from exc

@@ -60,6 +60,12 @@ class ServerSettings(BaseSettings):
     postgres: SecretStr | None = Field(
         None, description="PostgreSQL connection string of the store of the routes, in place of a file."
     )
+    postgres_schema: str = Field(
+        "synaptoroute", description="Schema of that store, so that a database can hold several."
+    )
+    postgres_timeout_s: float = Field(
+        4, gt=0, le=600, description="Longest wait for a connection to that store, and for each of its answers."
+    )
     routes: Path | None = Field(
         None,
         description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "
@@ -106,7 +112,7 @@ class ServerSettings(BaseSettings):
     max_text_chars: int = Field(MAX_TEXT_CHARS, ge=1, le=MAX_TEXT_CHARS, description="Most characters of a query.")
     max_top_k: int = Field(100, ge=1, le=10_000, description="Highest top_k.")
     max_in_flight: int = Field(
-        2_048, ge=1, le=1_000_000, description="Requests being answered at once; more get 503 before they are read."
+        1_024, ge=1, le=1_000_000, description="Requests being answered at once; more get 503 before they are read."
     )
     body_timeout_s: float = Field(30, gt=0, le=3_600, description="A request whose body takes longer gets 408.")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="Deadline of routing where a call names none.")

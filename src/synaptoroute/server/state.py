@@ -15,11 +15,13 @@ from fastapi import Depends, Request
 from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.headers import SECURITY
 from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.shedding import Shedding, Turnstile
 from synaptoroute.server.trimming import Trimmer, settle
 from synaptoroute.server.watching import Watching
 
@@ -31,6 +33,8 @@ R = TypeVar("R")
 #: Changes made or waiting at once; they take turns anyway.
 _CHANGES_AT_ONCE = 4
 _CHANGES_WAITING = 64
+#: Between two attempts to get ready, where the encoder is elsewhere and cannot be reached.
+_AGAIN_S = 5.0
 
 
 class ServerState:
@@ -53,6 +57,8 @@ class ServerState:
         linter: Remembers what it found.
         watching: What the server tells of itself.
         corrections: What people say about decisions.
+        shedding: Refuses queries unread, for a moment after the router had to refuse one.
+        turnstile: Through which queries come to the router.
         trimmer: Told of large bodies, whose memory it gives back.
     """
 
@@ -73,6 +79,8 @@ class ServerState:
         self.watching = Watching(router, settings)
         self.corrections = Corrections(router)
         self.trimmer = Trimmer()
+        self.shedding = Shedding(SECURITY, "/v1/route")
+        self.turnstile = Turnstile()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
@@ -80,18 +88,17 @@ class ServerState:
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
         self.watching.start()
-        wait_s = self.settings.learn_before_ready_s
-        try:
-            # Not by a query, which would be counted and recorded.
-            await asyncio.to_thread(self.router.warm_up, wait_s)
-            if self.alone:
-                # Learning has taken far more than what it has left.
-                await asyncio.to_thread(settle)
-        except SynaptoRouteError:
-            # It is tried again by every query; readiness says that it does not work.
-            logger.exception("the router could not be warmed up")
-        else:
-            self.ready = True
+        while not self.ready:
+            try:
+                # Not by a query, which would be counted and recorded.
+                await asyncio.to_thread(self.router.warm_up, self.settings.learn_before_ready_s)
+                self.ready = True
+            except SynaptoRouteError:
+                logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
+        if self.alone:
+            # Learning has taken far more than what it has left.
+            await asyncio.to_thread(settle)
         self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
