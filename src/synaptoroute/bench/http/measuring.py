@@ -126,6 +126,8 @@ class _Compared:
     def __init__(self, load: _Load, router: AdaptiveRouter, texts: Sequence[str], folder: Path) -> None:
         self.load = load
         self._router = router
+        # At least one request, if there are very few texts.
+        texts = list(islice(cycle(texts), max(len(texts), load.size)))
         count = len(texts) // load.size
         self._texts = list(texts[: count * load.size])
         # One connection does by itself what others do in turns; a part of it is enough.
