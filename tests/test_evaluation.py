@@ -84,6 +84,14 @@ def test_the_confidence_is_that_the_best_match_is_right(evaluation: Evaluation) 
     assert evaluation.ece == pytest.approx(sum(abs(confidence - hit) for confidence, hit in right.items()) / 8)
 
 
+def test_each_bin_says_how_often_its_confidence_was_right(evaluation: Evaluation) -> None:
+    alone = [(0.2, 0), (0.3, 0), (0.4, 1), (0.6, 1), (0.65, 0), (0.7, 0), (0.8, 1), (0.9, 1)]
+    assert [(one.confidence, one.accuracy, one.count) for one in evaluation.reliability] == [(*one, 1) for one in alone]
+    (together,) = of([("x", "a", decision("a", 0.91)), ("y", "a", decision("b", 0.93))]).reliability
+    assert together.confidence == pytest.approx(0.92)
+    assert (together.accuracy, together.count) == (0.5, 2)
+
+
 def test_the_curve_is_over_all_queries(evaluation: Evaluation) -> None:
     points = [(point.min_confidence, point.coverage, point.precision) for point in evaluation.curve]
     assert points == [

@@ -17,9 +17,10 @@ SOURCE = Path(synaptoroute.__file__).parent
 #: Rooms from the top of the house to its foundation; a room imports only from rooms further down.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli", "server", "integrations", "testing"),
-    ("bench", "bulk", "client"),
-    ("lint", "labelled_files"),
+    ("cli",),
+    ("server", "integrations", "testing"),
+    ("bench", "bulk", "client", "corrections"),
+    ("lint", "labelled_files", "followed_file", "replaying"),
     ("router", "route_files"),
     ("changing", "revisions"),
     ("learning", "shadow", "migration"),
@@ -31,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("batching", "table", "evaluation", "comparison"),
     ("calibrating", "sync"),
     ("encoder", "index", "storage", "catalog", "rerank", "language"),
+    ("observability",),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),
     ("errors", "forking", "durable"),

@@ -104,7 +104,7 @@ def test_a_route_cannot_be_changed_anywhere() -> None:
     given_metadata["tags"].append("b")  # type: ignore[attr-defined]
     assert route.metadata["tags"] == ("a",)
     with pytest.raises(ValueError, match="frozen"):
-        route.name = "b"
+        route.name = "b"  # type: ignore[misc]
     for change in (
         lambda: route.metadata.update(x=1),
         lambda: route.metadata["nested"].__setitem__("deep", 2),

@@ -91,6 +91,8 @@ class Changing(Committing):
         *,
         progress: Progress | None = None,
         expected_revisions: Mapping[str, int] | None = None,
+        expected_revision: int | None = None,
+        cause: str | None = None,
     ) -> int:
         """Add routes or put them in the place of those of the same name, all or none. Returns the revision.
 
@@ -101,6 +103,8 @@ class Changing(Committing):
             progress: Told how many of how many utterances have been encoded.
             expected_revisions: Name -> the revision at which that route must have changed last (``route_revision``);
                 0 if it must be new.
+            expected_revision: The ``revision`` of all routes that this was decided upon; None for any.
+            cause: What it is part of, for the history.
 
         Raises:
             InvalidInputError: Two of them have the same name.
@@ -108,7 +112,12 @@ class Changing(Committing):
         """
         routes = list(routes)
         planning.require_distinct(routes)
-        return self._change(lambda table: self._puts(table, routes, progress), expected=expected_revisions)
+
+        def plan(table: RouteTable) -> list[Change]:
+            planning.require_at(table, expected_revision)
+            return self._puts(table, routes, progress)
+
+        return self._change(plan, expected=expected_revisions, cause=cause)
 
     def load_routes(self, routes: Iterable[Route], *, progress: Callable[[int], None] | None = None) -> int:
         """``put_routes`` in parts of 1,000, each of them all or none, for many routes. Returns the revision.
@@ -129,14 +138,20 @@ class Changing(Committing):
             if progress:
                 progress(encoded)
 
-        with self._growing():
+        with self.loading():
             for part in planning.in_parts(routes):
                 self.put_routes(part, progress=advance)
                 before = encoded
         return self.revision
 
     @contextmanager
-    def _growing(self) -> Iterator[None]:
+    def loading(self) -> Iterator[None]:
+        """Routes that are added inside, in however many calls, are learned and get their graph once, at the end.
+
+        What comes from elsewhere with its vectors is loaded so: ``load_routes`` does it by itself. Without it, a
+        pause between two calls looks like the end, and a graph over millions of utterances takes the better part of
+        an hour.
+        """
         files = self._files
         with self._changing:
             files.growing += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
@@ -13,7 +14,9 @@ from synaptoroute.following import PLANS, Following, pause
 from synaptoroute.forking import PerProcess
 from synaptoroute.history import current_actor
 from synaptoroute.lane import Lane
-from synaptoroute.storage.base import BaseStorage, Change, NotingStorage, StoreState, require_revision
+from synaptoroute.observability.events import Origin, RoutesChanged
+from synaptoroute.observability.hooks import Hooks
+from synaptoroute.storage.base import BaseStorage, Change, NotingStorage, PutRoute, StoreState, require_revision
 from synaptoroute.sync.base import BaseSyncManager, RemoteChange
 from synaptoroute.table import RouteTable
 from synaptoroute.table_files import TableFiles
@@ -31,6 +34,7 @@ class Committing:
     _following: Following
     _sync: BaseSyncManager | None
     _upkeep: Upkeep
+    _hooks: Hooks
     _actor: str | None
     _closed: bool
     _lock: PerProcess[threading.RLock]
@@ -70,6 +74,7 @@ class Committing:
 
         Where another process has changed the store first, plan anew on what it has made of it.
         """
+        began = time.monotonic()
         with self._changing:
             self._require_open()
             self._encoded = {}
@@ -104,6 +109,7 @@ class Committing:
                     self._following.committed(revision)
                     if self._sync:
                         self._sync.committed()
+                    self._tell(table, changes, Origin.OWN, cause=cause, took_s=time.monotonic() - began)
                     break
             finally:
                 self._encoded = {}
@@ -126,6 +132,7 @@ class Committing:
                 )
                 self._swap_in(table.applied(planned.changes, revision), planned.changes)
                 self._following.committed(revision)
+                self._tell(table, planned.changes, Origin.REPLICA)
             elif planned.notes:
                 storage.save_notes(planned.notes)
             planned.done()
@@ -141,9 +148,12 @@ class Committing:
         """
         with self._changing:
             self._require_open()
-            table, changes = self._following.caught_up(self._table)
-            if table is not self._table:
+            former = self._table
+            table, changes = self._following.caught_up(former)
+            if table is not former:
                 self._swap_in(table, changes)
+                if table.revision != former.revision or changes is None:
+                    self._tell(former, changes, Origin.STORE)
             return self._table.revision
 
     def _follow(self, state: StoreState | None) -> None:
@@ -161,6 +171,35 @@ class Committing:
             self._journal.append((changes, table.revision))
         if self._files.needs_compaction(table):
             self._upkeep.wake()
+
+    def _tell(
+        self,
+        former: RouteTable,
+        changes: Sequence[Change] | None,
+        origin: Origin,
+        *,
+        cause: str | None = None,
+        took_s: float | None = None,
+    ) -> None:
+        """Those who hear of changes, that these have led from that table to the current one."""
+        if not self._hooks.routes:
+            return
+        put = dropped = None
+        if changes is not None:
+            put = tuple(change.route.name for change in changes if isinstance(change, PutRoute))
+            dropped = tuple(change.name for change in changes if not isinstance(change, PutRoute))
+        self._hooks.routes_changed(
+            RoutesChanged(
+                revision=self._table.revision,
+                former=former.revision,
+                put=put,
+                dropped=dropped,
+                origin=origin,
+                actor=self._acting if origin is Origin.OWN else None,
+                cause=cause,
+                took_s=took_s,
+            )
+        )
 
     def _rebuild(self, rebuilt: Callable[[RouteTable], RouteTable], lane: Lane) -> None:
         """Make a table beside the one in use, then repeat on it what has changed meanwhile, and swap it in."""

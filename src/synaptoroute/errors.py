@@ -11,6 +11,8 @@
     ├── RouteNotFoundError (LookupError)
     ├── RevisionNotFoundError (LookupError)   not reached yet, or its history is forgotten
     ├── SnapshotNotFoundError (LookupError)
+    ├── FeedbackNotFoundError (LookupError)
+    ├── FeedbackFullError              all that there is room for waits for a decision
     ├── RouterClosedError              used after close() or stop()
     ├── RouterOverloadedError          more queries wait than its limits allow
     ├── DeadlineExceededError (TimeoutError)
@@ -83,11 +85,13 @@ class RouterOverloadedError(SynaptoRouteError):
 
     Attributes:
         retry_after_s: When there should be room again, in seconds, going by how fast queries were answered lately.
+        shed_for: What there was too much of: "queries", "tokens", or "oversize" for a call that has to wait alone.
     """
 
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after_s: float = 0.0, *, shed_for: str = "queries") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.shed_for = shed_for
 
 
 class DeadlineExceededError(SynaptoRouteError, TimeoutError):
@@ -199,3 +203,11 @@ class EncoderMismatchError(StorageError):
 
 class RevisionConflictError(StorageError):
     """The store holds another revision than the change was based on."""
+
+
+class FeedbackNotFoundError(SynaptoRouteError, LookupError):
+    """No feedback has that number, or it was forgotten."""
+
+
+class FeedbackFullError(SynaptoRouteError):
+    """As much feedback as there is room for waits for a decision."""

@@ -19,6 +19,7 @@ from synaptoroute.decision.metrics import (
     expected_calibration_error,
     false_positive_rate_at,
     recall_at_false_reject,
+    reliability,
 )
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.models import Decision, Match, Reason
@@ -73,6 +74,21 @@ class CoveragePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityBin:
+    """Queries whose confidence falls into one fifteenth of [0, 1]; bins without any are left out.
+
+    Attributes:
+        confidence: Their mean confidence.
+        accuracy: Share whose best match is right; never for a query out of scope.
+        count: How many there are.
+    """
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One query that was decided wrongly, with the evidence.
 
@@ -112,6 +128,7 @@ class Evaluation:
         oos_recall_at_5: Share of out-of-scope queries rejected at the confidence that rejects 5 % of those in scope.
         ece: Expected calibration error of the confidence that the best match is right, over all queries, 15 bins.
         curve: Coverage and precision as the least confidence falls, thinned to at most 101 points.
+        reliability: Confidence against how often it is right, over the bins of ``ece``, lowest first.
         routes: Every route that was expected or chosen, lowest F1 first.
         confusions: What was chosen for what, most frequent first.
         failures: Every query decided wrongly, most confident first.
@@ -129,6 +146,7 @@ class Evaluation:
     oos_recall_at_5: float | None
     ece: float
     curve: tuple[CoveragePoint, ...] = field(repr=False)
+    reliability: tuple[ReliabilityBin, ...] = field(repr=False)
     routes: tuple[RouteFigures, ...] = field(repr=False)
     confusions: tuple[Confusion, ...] = field(repr=False)
     failures: tuple[Failure, ...] = field(repr=False)
@@ -259,6 +277,7 @@ def evaluated(queries: Sequence[str], labels: Sequence[str | None], decisions: S
         oos_recall_at_5=_number(recall_at_false_reject(confidence[in_scope], confidence[~in_scope])),
         ece=expected_calibration_error(confidence, best_right),
         curve=coverage_curve(confidence, best_right),
+        reliability=_reliability_bins(confidence, best_right),
         routes=_route_figures(labels, decisions),
         confusions=_confusions(labels, decisions),
         failures=_failures(queries, labels, decisions),
@@ -290,6 +309,12 @@ def coverage_curve(confidence: NDArray[np.float64], best_right: Flags) -> tuple[
         )
         for at in kept
     )
+
+
+def _reliability_bins(confidence: NDArray[np.float64], best_right: Flags) -> tuple[ReliabilityBin, ...]:
+    found = reliability(confidence, best_right)
+    rows = zip(found.confidence.tolist(), found.accuracy.tolist(), found.count.tolist(), strict=True)
+    return tuple(ReliabilityBin(confidence=mean, accuracy=right, count=count) for mean, right, count in rows if count)
 
 
 def _route_figures(labels: Sequence[str | None], decisions: Sequence[Decision]) -> tuple[RouteFigures, ...]:

@@ -21,7 +21,7 @@ NEAREST = 10
 #: Rows compared at once, so that routes of 100,000 utterances are not copied whole: 12 MB of vectors.
 _ROWS_AT_ONCE = 8_192
 
-Source = Literal["call", "route", "router", "fit", "default"]
+Source = Literal["call", "route", "router", "set", "fit", "default"]
 Cached = Literal["decision", "vector"]
 
 
@@ -62,7 +62,8 @@ class Limit:
     Attributes:
         value: A cosine score for a threshold, else a probability.
         source: "call" is an option of the call, "route" the route's own threshold, "router" the constructor's
-            ``min_confidence``, "fit" the operating point that ``fit`` chose, "default" 0.5.
+            ``min_confidence``, "set" the operating point of ``set_operating_point``, "fit" that of ``fit``, "default"
+            0.5.
     """
 
     value: float | None = None

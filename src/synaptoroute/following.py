@@ -78,12 +78,15 @@ class Following:
         found = self._storage.changes_since(lane.files.shown, lane.identity)
         if found is None:
             opened = lane.files.open()
-            return opened.resuming(table).with_labelled(_the_same(table.labelled, opened.labelled)), None
+            labelled = _the_same(table.labelled, opened.labelled)
+            return opened.resuming(table).with_labelled(labelled).with_point(opened.point), None
         changes, labelled = found.changes, _the_same(table.labelled, found.labelled)
         if changes or found.state.revision != table.revision:
             table = table.applied(changes, found.state.revision)
         if labelled is not table.labelled:
             table = table.with_labelled(labelled)
+        if found.point != table.point:
+            table = table.with_point(found.point)
         lane.files.shown = found.state
         return table, changes
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +17,8 @@ from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.explaining import Cached, Explaining, Explanation, Source
 from synaptoroute.models import Decision
+from synaptoroute.observability.events import BatchEncoded
+from synaptoroute.observability.hooks import Hooks
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
@@ -58,6 +62,7 @@ class Lane:
         profile: How much of the machine one query may take.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
+        hooks: Told of what the encoder does.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -72,8 +77,11 @@ class Lane:
         profile: OptimizationProfile,
         cache_bytes: int,
         wake: Callable[[], None],
+        hooks: Hooks,
     ) -> None:
         self.encoder = encoder
+        self._hooks = hooks
+        self._ranked = threading.local()
         self.identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
         self._wake = wake
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
@@ -93,6 +101,7 @@ class Lane:
             self._answer,
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             self._vectors,
+            ranked_at=self._ranked_at,
         )
 
     @property
@@ -152,7 +161,16 @@ class Lane:
 
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
-        return encode_checked(self.encoder, texts, alone=True)
+        if not self._hooks.batches:
+            return encode_checked(self.encoder, texts, alone=True)
+        began, failed = time.monotonic(), True
+        try:
+            vectors = encode_checked(self.encoder, texts, alone=True)
+            failed = False
+        finally:
+            event = BatchEncoded(texts=len(texts), took_s=time.monotonic() - began, failed=failed)
+            self._hooks.batch_encoded(event)
+        return vectors
 
     def _answer(
         self, asked: Terms | Explaining, texts: Sequence[str], vectors: Vectors
@@ -164,7 +182,7 @@ class Lane:
             explanations = asked.explained(current.table, texts, vectors)
             self._decided(current, asked.asked, texts, vectors, [each.decision for each in explanations])
             return explanations
-        decisions = current.table.decide(texts, vectors, **asked._asdict())
+        decisions = self._decisions(current.table, asked, texts, vectors)
         self._decided(current, asked, texts, vectors, decisions)
         return decisions
 
@@ -175,3 +193,16 @@ class Lane:
             current.decisions.put((text, asked), decision)
         for observer in self.observers:
             observer(texts, vectors, asked, decisions)
+
+    def _decisions(self, table: RouteTable, asked: Terms, texts: Sequence[str], vectors: Vectors) -> list[Decision]:
+        if not self._hooks.queries:
+            return table.decide(texts, vectors, **asked._asdict())
+        # In two steps, for somebody wants to know how long each of them takes.
+        allow = table.mask(asked.allow)
+        ranking = table.ranked(texts, vectors, top_k=asked.top_k, allow=allow, exact=asked.exact)
+        self._ranked.at = time.monotonic()
+        return table.decisions(ranking, top_k=asked.top_k, limits=asked.limits)
+
+    def _ranked_at(self) -> float:
+        """When the decision that this thread has just made had its ranking; now if nobody heard of queries then."""
+        return self._ranked.__dict__.pop("at", None) or time.monotonic()

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any, Literal
 
 from synaptoroute import learned_file
-from synaptoroute.asking import Terms
+from synaptoroute.asking import Terms, probability
 from synaptoroute.committing import Committing
 from synaptoroute.decision.head import no_checkpoint
-from synaptoroute.errors import RevisionConflictError, StorageError, StorageInUseError
+from synaptoroute.errors import InvalidInputError, RevisionConflictError, StorageError, StorageInUseError
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
 from synaptoroute.lane import Lane, Progress
 from synaptoroute.models import clean_query
-from synaptoroute.storage.base import LabelledQueries
-from synaptoroute.table import Learned, RouteTable
+from synaptoroute.observability.events import QueriesFitted, TableCompacted, TableLearned, UpkeepFailed
+from synaptoroute.storage.base import ChosenPoint, LabelledQueries, NotingStorage
+from synaptoroute.table import Learned, PointSource, RouteTable
 
 logger = logging.getLogger(__name__)
+
+#: Name of the note of when ``fit`` was last applied, in seconds since 1970.
+_FITTED_AT = "fitted_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """From which confidence queries are answered.
+
+    Attributes:
+        min_confidence: Least calibrated probability, in [0, 1].
+        source: Who chose it: "router" is the constructor's ``min_confidence``, "set" ``set_operating_point``, "fit" the
+            labelled queries, "default" 0.5.
+        actor: Who set it; None if they did not say, or it was not set.
+        at: When it was set, in UTC.
+    """
+
+    min_confidence: float
+    source: PointSource | Literal["router"]
+    actor: str | None = None
+    at: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the same fields."""
+        return {
+            "min_confidence": self.min_confidence,
+            "source": self.source,
+            "actor": self.actor,
+            "at": self.at.isoformat(timespec="milliseconds") if self.at else None,
+        }
 
 
 class Learning(Committing):
@@ -26,12 +62,16 @@ class Learning(Committing):
 
     #: How queries are decided where a call does not say.
     _plain_terms: Terms
+    #: The labelled queries in use when it was last looked up when they were fitted, and what was found.
+    _fit_time: tuple[LabelledQueries | None, float | None] = None, None
 
     def refit(self) -> None:
         """Learn from the current routes now, in this thread; takes seconds (see ``wait_until_fitted``)."""
         self._require_open()
-        lane = self._lane
-        self._publish(lane.table.learn(), lane)
+        began, lane = time.monotonic(), self._lane
+        table = lane.table
+        self._publish(table.learn(), lane)
+        self._hooks.upkeep_done(TableLearned(revision=table.revision, took_s=time.monotonic() - began))
         self._upkeep.forget_failure()
 
     @property
@@ -83,7 +123,7 @@ class Learning(Committing):
         """
         self._require_open()
         check_queries(queries, labels)
-        lane = self._lane
+        began, lane = time.monotonic(), self._lane
         names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
         given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress))
@@ -101,17 +141,120 @@ class Learning(Committing):
                 if lane is not self._lane:
                     raise RevisionConflictError("the encoder was changed while queries were fitted; fit them again")
                 self._storage.save_labelled(labelled, encoder=lane.identity)
-                # Both at once: between the two, a query would send the learner off to learn this again.
-                self._table = self._table.with_labelled(labelled).with_learned(learned)
+                # All at once: in between, a query would send the learner off to learn this again.
+                table = self._table if labelled.min_confidence is None else self._table.with_point(None)
+                self._table = table.with_labelled(labelled).with_learned(learned)
+                self._note_fit(labelled)
             self._publish(learned, lane)
+        self._hooks.upkeep_done(
+            QueriesFitted(
+                applied=report.applied,
+                forgotten=False,
+                queries=report.queries,
+                accuracy_before=report.before.accuracy,
+                accuracy_after=report.after.accuracy,
+                min_confidence=report.min_confidence,
+                took_s=time.monotonic() - began,
+            )
+        )
         return report
 
     def forget_fit(self) -> None:
         """Forget the labelled queries and the operating point, and learn from the utterances alone again."""
+        began = time.monotonic()
         with self._changing:
             self._require_open()
             self._storage.save_labelled(None, encoder=self._lane.identity)
-            self._table = self._table.with_labelled(None)
+            self._table = self._table.with_labelled(None).with_point(None)
+            self._note_fit(None)
+        self._hooks.upkeep_done(
+            QueriesFitted(
+                applied=False,
+                forgotten=True,
+                queries=0,
+                accuracy_before=None,
+                accuracy_after=None,
+                min_confidence=None,
+                took_s=time.monotonic() - began,
+            )
+        )
+
+    def _note_fit(self, labelled: LabelledQueries | None) -> None:
+        """Remember when this was, for the age of the fit; in the store if it keeps notes."""
+        now = time.time()
+        self._fit_time = labelled, now if labelled is not None else None
+        if isinstance(self._storage, NotingStorage):
+            note = None if labelled is None else repr(now).encode()
+            # The fit itself is stored and in use: only its age would not be known after a restart.
+            with suppress(StorageError):
+                self._storage.save_notes({_FITTED_AT: note})
+
+    def _fitted_at(self, table: RouteTable) -> float | None:
+        """When the labelled queries of a table were fitted, in seconds since 1970; None if that is not known."""
+        labelled, found = self._fit_time
+        if labelled is table.labelled:
+            return found
+        found = None
+        if table.labelled is not None and isinstance(self._storage, NotingStorage):
+            with suppress(StorageError, ValueError):
+                note = self._storage.notes(_FITTED_AT).get(_FITTED_AT)
+                found = float(note) if note else None
+        self._fit_time = table.labelled, found
+        return found
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """From which confidence queries are answered where neither the call nor the route says otherwise."""
+        table = self._table
+        router = self._plain_terms.limits.min_confidence
+        if router is not None:
+            return OperatingPoint(min_confidence=router, source="router")
+        point = table.point
+        return OperatingPoint(
+            min_confidence=table.operating_point,
+            source=table.operating_point_from,
+            actor=point.actor if point else None,
+            at=point.at if point else None,
+        )
+
+    def set_operating_point(
+        self, min_confidence: float | None, *, expected_revision: int | None = None
+    ) -> OperatingPoint:
+        """Answer from this confidence on, durably, whatever ``fit`` chose; nothing that was learned changes.
+
+        It holds for every router over the same store, and until a later ``fit`` chooses one, or the fit is forgotten.
+
+        Args:
+            min_confidence: Least calibrated probability in [0, 1]; None goes back to what ``fit`` chose, or else 0.5.
+            expected_revision: The ``revision`` of the routes it was chosen at; None for any.
+
+        Raises:
+            InvalidInputError: It is out of its range, or the router was made with a ``min_confidence`` of its own,
+                which would come before it.
+            RevisionConflictError: The routes have changed since the expected revision; nothing was set.
+            StorageError: It could not be stored; nothing was set.
+        """
+        value = probability(min_confidence)
+        own = self._plain_terms.limits.min_confidence
+        if value is not None and own is not None:
+            raise InvalidInputError(
+                f"this router was made with min_confidence={own}, which comes before the operating point; make it "
+                "without"
+            )
+        with self._changing:
+            self._require_open()
+            revision = self._table.revision
+            if expected_revision not in (None, revision):
+                raise RevisionConflictError(
+                    f"the routes are at revision {revision}, the operating point was chosen at {expected_revision}; "
+                    "nothing was set"
+                )
+            point = None
+            if value is not None:
+                point = ChosenPoint(min_confidence=float(value), actor=self._acting, at=datetime.now(UTC))
+            self._storage.save_operating_point(point)
+            self._table = self._table.with_point(point)
+            return self.operating_point
 
     def evaluate(
         self, queries: Sequence[str], labels: Sequence[str | None], *, progress: Progress | None = None
@@ -140,13 +283,28 @@ class Learning(Committing):
         if lane.table.encode is not table.encode:
             # The encoder was changed since the upkeep looked; it will look again.
             return
+        began = time.monotonic()
         # Verified first: compacting damaged vectors would give them a valid checksum.
-        if not lane.files.verified:
+        verifies = not lane.files.verified
+        if verifies:
             lane.files.verify(lambda rebuilt: self._rebuild(rebuilt, lane))
         elif lane.files.needs_compaction(table):
             self._rebuild(lambda older: lane.files.compacted(older, checkpoint), lane)
         else:
             self._publish(table.learn(checkpoint), lane)
+            self._hooks.upkeep_done(TableLearned(revision=table.revision, took_s=time.monotonic() - began))
+            return
+        self._hooks.upkeep_done(
+            TableCompacted(
+                revision=table.revision,
+                utterances=len(table.index),
+                took_s=time.monotonic() - began,
+                verified_only=verifies,
+            )
+        )
+
+    def _upkeep_failed(self, exc: Exception) -> None:
+        self._hooks.upkeep_done(UpkeepFailed(error=type(exc).__name__))
 
     def _publish(self, learned: Learned | None, lane: Lane) -> None:
         """Use and keep what was learned from a table of that lane, unless it is not the router's any more."""

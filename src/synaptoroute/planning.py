@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.errors import InvalidInputError, RouteExistsError
+from synaptoroute.errors import InvalidInputError, RevisionConflictError, RouteExistsError
 from synaptoroute.models import Route
 from synaptoroute.storage.base import Change, DropRoute, PutRoute
 from synaptoroute.table import RouteTable
@@ -120,6 +120,15 @@ def require_new(table: RouteTable, routes: Iterable[Route]) -> None:
         if route.name in names or route.name in table:
             raise RouteExistsError(f"there is already a route {route.name!r}; use update_route to change it")
         names.add(route.name)
+
+
+def require_at(table: RouteTable, revision: int | None) -> None:
+    """Raise RevisionConflictError unless the routes are at that revision; None takes any."""
+    if revision is not None and table.revision != revision:
+        raise RevisionConflictError(
+            f"the routes are at revision {table.revision}, not at {revision}; nothing was changed: look again and "
+            "decide anew"
+        )
 
 
 def require_distinct(routes: Iterable[Route]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from synaptoroute.migration import (
     unchanged,
 )
 from synaptoroute.models import Route, clean_name
+from synaptoroute.observability.events import EncoderChanged
 from synaptoroute.shadow import Shadow
 from synaptoroute.storage.base import Change, EncoderIdentity
 from synaptoroute.storage.history import HistoryEntry, Snapshot
@@ -82,7 +84,7 @@ class Revisions(Learning, ABC):
         """
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, changed_since(table, self._storage, revision), progress)
 
         return self._change(plan, cause=f"rollback to {revision}")
@@ -108,7 +110,7 @@ class Revisions(Learning, ABC):
         planning.require_distinct(routes)
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, planning.only(table, routes), progress)
 
         return self._change(plan, cause="replacement of all routes")
@@ -136,7 +138,7 @@ class Revisions(Learning, ABC):
         routes = self._storage.snapshot_routes(name)
 
         def plan(table: RouteTable) -> list[Change]:
-            _require_at(table, expected_revision)
+            planning.require_at(table, expected_revision)
             return self._becoming(table, planning.only(table, routes), progress)
 
         return self._change(plan, cause=f"snapshot {name}")
@@ -264,7 +266,7 @@ class Revisions(Learning, ABC):
         progress: Progress | None,
     ) -> MigrationReport:
         identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
-        former = self._lane
+        began, former = time.monotonic(), self._lane
         if identity.fingerprint == former.identity.fingerprint:
             self._storage.save_reencoded([], former.encode([]), encoder=identity)
             return unchanged(former)
@@ -284,6 +286,14 @@ class Revisions(Learning, ABC):
             self._lane = lane
             asked = asked or asked_by_fit(former.table, lane.table)
         self._publish(lane.table.learned, lane)
+        self._hooks.routes_changed(
+            EncoderChanged(
+                former=former.identity.name,
+                name=identity.name,
+                revision=revision,
+                took_s=time.monotonic() - began,
+            )
+        )
         former.batcher.close()
         self._settle_for_comparison()
         return reported(former, lane, asked, self._plain_terms, revision=revision, encoded=encoded)
@@ -296,11 +306,3 @@ class Revisions(Learning, ABC):
             raise
         except SynaptoRouteError as exc:
             logger.warning("decisions are compared although not all is learned: %s", exc)
-
-
-def _require_at(table: RouteTable, revision: int | None) -> None:
-    if revision is not None and table.revision != revision:
-        raise RevisionConflictError(
-            f"the routes are at revision {table.revision}, not at {revision}; nothing was changed: look again and "
-            "decide anew"
-        )

@@ -255,7 +255,7 @@ def _jsonl_lines(routes: Iterable[Route]) -> Iterator[str]:
 # -------------------------------------------------------------------------------------------------- JSON and YAML
 def _parsed(text: str, file_format: FileFormat) -> Any:
     try:
-        return _parsed_yaml(text) if file_format == "yaml" else json.loads(text, object_pairs_hook=_unique)
+        return parsed_yaml(text) if file_format == "yaml" else json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as exc:
         place = "" if file_format == "jsonl" else f"line {exc.lineno}: "
         raise InvalidInputError(f"{place}not JSON: {exc.msg}") from exc
@@ -277,7 +277,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _parsed_yaml(text: str) -> Any:
+def parsed_yaml(text: str) -> Any:
+    """What safe YAML holds; aliases, repeated keys and deep nesting are refused.
+
+    Raises:
+        InvalidInputError: With the line, where there is one.
+        MissingExtraError: It needs the extra ``yaml``.
+    """
     yaml = _yaml()
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

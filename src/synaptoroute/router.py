@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -24,12 +24,15 @@ from synaptoroute.forking import PerProcess
 from synaptoroute.history import checked_actor
 from synaptoroute.lane import Lane
 from synaptoroute.models import Decision, clean_query
+from synaptoroute.observability.hooks import Hook, Hooks
+from synaptoroute.observability.stages import CallStages
+from synaptoroute.observability.status import RouterStatus
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.replica import RouterReplica
 from synaptoroute.revisions import Revisions
 from synaptoroute.storage.base import BaseStorage
 from synaptoroute.storage.sqlite import SQLiteStorage
-from synaptoroute.sync.base import BaseSyncManager
+from synaptoroute.sync.base import BaseSyncManager, TellingSyncManager
 from synaptoroute.upkeep import Upkeep
 
 __all__ = ["AdaptiveRouter", "OptimizationProfile", "RouteOptions"]
@@ -51,6 +54,7 @@ class AdaptiveRouter(Changing, Revisions):
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
         sync_manager: Keeps the routes the same as those of other routers; closed with this one.
+        hooks: Told what the router does, as by ``add_hook``; closed with the router.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -68,7 +72,11 @@ class AdaptiveRouter(Changing, Revisions):
         cache_bytes: int = 32 << 20,
         actor: str | None = None,
         sync_manager: BaseSyncManager | None = None,
+        hooks: Iterable[Hook] = (),
     ) -> None:
+        self._hooks = Hooks()
+        for hook in hooks:
+            self._hooks.add(hook)
         self._profile = OptimizationProfile(profile)
         self._storage = storage if storage is not None else SQLiteStorage(":memory:")
         self._min_confidence = probability(min_confidence)
@@ -78,7 +86,9 @@ class AdaptiveRouter(Changing, Revisions):
         self._migrating = threading.Lock()
         self._closed = False
         self._journal = None
-        self._upkeep = Upkeep(lambda: self._table, lambda table: self._lane.settled(table), self._settle)
+        self._upkeep = Upkeep(
+            lambda: self._table, lambda table: self._lane.settled(table), self._settle, failed=self._upkeep_failed
+        )
         self._cache_bytes = cache_bytes
         self._lane = self._open_lane(encoder if encoder is not None else BundledEncoder(profile=self._profile))
         self._encoded = {}
@@ -86,6 +96,8 @@ class AdaptiveRouter(Changing, Revisions):
         self._following.begin(self._follow)
         self._sync = sync_manager
         if sync_manager is not None:
+            if isinstance(sync_manager, TellingSyncManager):
+                sync_manager.tell(self._hooks.sync_changed)
             sync_manager.attach(
                 RouterReplica(
                     self._storage, lambda: self._lane.identity, lambda: self._table, self._change_from_elsewhere
@@ -94,7 +106,12 @@ class AdaptiveRouter(Changing, Revisions):
 
     def _open_lane(self, encoder: BaseEncoder) -> Lane:
         return Lane(
-            encoder, self._storage, profile=self._profile, cache_bytes=self._cache_bytes, wake=self._upkeep.wake
+            encoder,
+            self._storage,
+            profile=self._profile,
+            cache_bytes=self._cache_bytes,
+            wake=self._upkeep.wake,
+            hooks=self._hooks,
         )
 
     @property
@@ -106,6 +123,11 @@ class AdaptiveRouter(Changing, Revisions):
     def min_confidence(self) -> float | None:
         """Least probability of being right that calls get which name none; None leaves it to the calibration."""
         return self._min_confidence
+
+    @property
+    def actor(self) -> str | None:
+        """Who changes routes here and now, for the history; None if nobody said."""
+        return self._acting
 
     @property
     def storage(self) -> BaseStorage:
@@ -138,11 +160,26 @@ class AdaptiveRouter(Changing, Revisions):
 
     def route_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """Route several queries, all on the same revision; one Decision each, in order. Raises as ``route`` does."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        if not self._hooks.queries:
+            texts, asked, deadline_s = self._asked(queries, options)
+            return self._lane.known(texts, asked) or self._decided(texts, asked, deadline_s)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            decisions = self._lane.known(texts, asked) or self._decided(texts, asked, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, decisions, stages)
+        return decisions
+
+    def _decided(
+        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: CallStages | None = None
+    ) -> list[Decision]:
         while True:
             lane = self._lane
             try:
-                return lane.known(texts, asked) or lane.batcher.run(texts, asked, deadline_s=deadline_s)
+                return lane.batcher.run(texts, asked, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise
@@ -153,11 +190,26 @@ class AdaptiveRouter(Changing, Revisions):
 
     async def aquery_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Decision]:
         """``route_many`` without blocking the event loop."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        if not self._hooks.queries:
+            texts, asked, deadline_s = self._asked(queries, options)
+            return self._lane.known(texts, asked) or await self._adecided(texts, asked, deadline_s)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            decisions = self._lane.known(texts, asked) or await self._adecided(texts, asked, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, decisions, stages)
+        return decisions
+
+    async def _adecided(
+        self, texts: list[str], asked: Terms, deadline_s: float | None, stages: CallStages | None = None
+    ) -> list[Decision]:
         while True:
             lane = self._lane
             try:
-                return lane.known(texts, asked) or await lane.batcher.arun(texts, asked, deadline_s=deadline_s)
+                return await lane.batcher.arun(texts, asked, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise
@@ -169,11 +221,24 @@ class AdaptiveRouter(Changing, Revisions):
 
     def explain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
         """``explain`` for several queries, all on the same revision, in order; they are encoded as one call."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            explained = self._explained(texts, asked, options, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, [each.decision for each in explained], stages)
+        return explained
+
+    def _explained(
+        self, texts: list[str], asked: Terms, options: RouteOptions, deadline_s: float | None, stages: CallStages
+    ) -> list[Explanation]:
         while True:
             lane = self._lane
             try:
-                return lane.batcher.run(texts, self._explaining(lane, texts, asked, options), deadline_s=deadline_s)
+                key = self._explaining(lane, texts, asked, options)
+                return lane.batcher.run(texts, key, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise
@@ -184,12 +249,24 @@ class AdaptiveRouter(Changing, Revisions):
 
     async def aexplain_many(self, queries: Sequence[str], **options: Unpack[RouteOptions]) -> list[Explanation]:
         """``explain_many`` without blocking the event loop."""
-        texts, asked, deadline_s = self._asked(queries, options)
+        stages = CallStages()
+        try:
+            texts, asked, deadline_s = self._asked(queries, options)
+            explained = await self._aexplained(texts, asked, options, deadline_s, stages)
+        except BaseException as exc:
+            self._hooks.unanswered(queries, exc, stages)
+            raise
+        self._hooks.decided(texts, asked, [each.decision for each in explained], stages)
+        return explained
+
+    async def _aexplained(
+        self, texts: list[str], asked: Terms, options: RouteOptions, deadline_s: float | None, stages: CallStages
+    ) -> list[Explanation]:
         while True:
             lane = self._lane
             try:
                 key = self._explaining(lane, texts, asked, options)
-                return await lane.batcher.arun(texts, key, deadline_s=deadline_s)
+                return await lane.batcher.arun(texts, key, deadline_s=deadline_s, stages=stages)
             except RouterClosedError:
                 if lane is self._lane:
                     raise
@@ -211,17 +288,57 @@ class AdaptiveRouter(Changing, Revisions):
         """How many queries wait, are being encoded, were turned away; and how the workers are."""
         return self._lane.batcher.health()
 
+    def status(self) -> RouterStatus:
+        """What it is doing now: routes, queue, caches, synchronising; for metrics and for people."""
+        lane = self._lane
+        table, cache = lane.table, lane.batcher.cache
+        return RouterStatus(
+            revision=table.revision,
+            routes=len(table),
+            utterances=len(table.index),
+            settled=lane.settled(table),
+            fitted=table.labelled is not None,
+            fitted_at=self._fitted_at(table),
+            encoder=lane.identity.name,
+            fingerprint=lane.identity.fingerprint,
+            provider=str(getattr(lane.encoder, "provider", "custom")),
+            dim=lane.identity.dim,
+            vector_hits=cache.hits if cache else 0,
+            vector_misses=cache.misses if cache else 0,
+            cache_bytes=cache.used_bytes if cache else 0,
+            queue=lane.batcher.health(),
+            sync=self._sync.health() if self._sync else None,
+        )
+
+    # --------------------------------------------------------------------------------------------------- hooks
+    def add_hook(self, hook: Hook) -> None:
+        """Tell a hook what the router does from now on; see ``observability.hooks``. It is closed with the router.
+
+        Raises:
+            InvalidInputError: It has none of the methods that are called, or it is attached already.
+        """
+        self._require_open()
+        self._hooks.add(hook)
+
+    def remove_hook(self, hook: Hook) -> None:
+        """Tell it no more, and leave it open; nothing happens if it is not attached."""
+        self._hooks.remove(hook)
+
     # ------------------------------------------------------------------------------------------------ lifetime
     async def start(self) -> Self:
         """Load the encoder and learn from the routes before the first query. Calling it is optional."""
         await asyncio.to_thread(self.warm_up)
         return self
 
-    def warm_up(self) -> None:
-        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes."""
+    def warm_up(self, timeout_s: float | None = None) -> bool:
+        """Do now what queries would otherwise do, or do without: load the encoder, learn from the routes.
+
+        Returns:
+            False if learning took longer than the timeout; it goes on.
+        """
         self._require_open()
         self._lane.encode(["warm up"])
-        self.wait_until_fitted()
+        return self.wait_until_fitted(timeout_s)
 
     async def stop(self, drain_s: float | None = None) -> None:
         """``close`` without blocking the event loop."""
@@ -244,6 +361,7 @@ class AdaptiveRouter(Changing, Revisions):
         self._lane.batcher.close(drain_s)
         self._upkeep.close()
         self._storage.close()
+        self._hooks.close()
 
     def __enter__(self) -> Self:
         return self

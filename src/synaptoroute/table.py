@@ -27,7 +27,7 @@ from synaptoroute.encoder.base import Vectors
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision, Match, Reason, Route
-from synaptoroute.storage.base import Change, LabelledQueries, PutRoute, StoredTable
+from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
 
 Ints = NDArray[np.int64]
 
@@ -53,6 +53,7 @@ class LearnedTable:
 Learned = LearnedTable | TwoStage
 #: What can rank a route: the learned head, its neighbours alone, or the two stages of a large table.
 Part = Literal["head", "neighbours", "two_stage"]
+PointSource = Literal["set", "fit", "default"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,7 @@ class RouteTable:
         index: One row an utterance, in the route's own order.
         encode: Gives the unit rows of texts; remembers those of the ``BACKGROUND`` sentences.
         labelled: What ``fit`` was given, with the operating point it chose.
+        point: The operating point that somebody set, which comes before that of ``fit``; None if nobody has.
         two_stage: What was learned of a table that is too large for a head; None until there is one.
     """
 
@@ -127,6 +129,7 @@ class RouteTable:
     index: ExactIndex | SegmentedIndex
     encode: Encode
     labelled: LabelledQueries | None = None
+    point: ChosenPoint | None = None
     two_stage: TwoStage | None = None
     _head: _Head | None = None
     _calibrating: Calibrating = field(init=False)
@@ -145,6 +148,7 @@ class RouteTable:
             index=_suiting(ExactIndex(stored.vectors, owners)),
             encode=encode,
             labelled=stored.labelled,
+            point=stored.point,
         )
 
     # -------------------------------------------------------------------------------------------------- routes
@@ -229,6 +233,7 @@ class RouteTable:
         """These routes, with what was learned from the former ones."""
         return self._with(
             labelled=former.labelled,
+            point=former.point,
             two_stage=former.two_stage,
             _head=_Head.over(former.learned, self.catalog) if former.learned else None,
         )
@@ -304,6 +309,10 @@ class RouteTable:
     def with_labelled(self, labelled: LabelledQueries | None) -> RouteTable:
         """The same routes, with other labelled queries to learn from."""
         return self._with(labelled=labelled)
+
+    def with_point(self, point: ChosenPoint | None) -> RouteTable:
+        """The same routes, answering from the operating point that somebody set; None leaves that to ``fit``."""
+        return self._with(point=point)
 
     @property
     def learned(self) -> LearnedTable | None:
@@ -467,12 +476,16 @@ class RouteTable:
     @property
     def operating_point(self) -> float:
         """From which confidence a route without a threshold is answered where the call does not say."""
+        if self.point is not None:
+            return self.point.min_confidence
         chosen = self.labelled.min_confidence if self.labelled else None
         return DEFAULT_MIN_CONFIDENCE if chosen is None else chosen
 
     @property
-    def operating_point_from(self) -> Literal["fit", "default"]:
-        """Who chose the operating point."""
+    def operating_point_from(self) -> PointSource:
+        """Who chose the operating point: "set" is by ``set_operating_point``, "fit" by ``fit``."""
+        if self.point is not None:
+            return "set"
         return "fit" if self.labelled and self.labelled.min_confidence is not None else "default"
 
     def _no_routes(self) -> Decision:

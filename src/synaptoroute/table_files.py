@@ -154,7 +154,12 @@ class TableFiles:
             return None
         catalog, index = sealed
         table = RouteTable(
-            revision=state.revision, catalog=catalog, index=index, encode=self._encode, labelled=since.labelled
+            revision=state.revision,
+            catalog=catalog,
+            index=index,
+            encode=self._encode,
+            labelled=since.labelled,
+            point=since.point,
         )
         table = table.applied(since.changes, since.state.revision)
         if since.routes is not None and since.routes != len(table):
@@ -217,6 +222,7 @@ class TableFiles:
             routes=tuple(chain.from_iterable(routes for routes, _ in batches)),
             vectors=np.concatenate(vectors),
             labelled=stream.labelled,
+            point=stream.point,
         )
         return RouteTable.from_stored(stored, self._encode)
 

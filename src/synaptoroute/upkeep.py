@@ -38,10 +38,13 @@ class Upkeep:
         settled: Whether a table needs nothing.
         work: Does one thing that a table needs and publishes it. Routes may have changed meanwhile. Calls the function
             it is given now and then, which raises to end it.
+        failed: Told of what the work raised.
     """
 
-    def __init__(self, current: Current, settled: Settled, work: Work) -> None:
-        self._make_worker = lambda: _Worker(current, settled, work, lambda: self._changing_in == os.getpid())
+    def __init__(
+        self, current: Current, settled: Settled, work: Work, *, failed: Callable[[Exception], None] | None = None
+    ) -> None:
+        self._make_worker = lambda: _Worker(current, settled, work, failed, lambda: self._changing_in == os.getpid())
         self._worker: PerProcess[_Worker] = PerProcess()
         self._closed = False
         # The process, for a forked child has a copy of this and not of who changes something.
@@ -91,7 +94,15 @@ class Upkeep:
 class _Worker:
     """The thread of one process, started when first needed."""
 
-    def __init__(self, current: Current, settled: Settled, work: Work, gives_way: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        current: Current,
+        settled: Settled,
+        work: Work,
+        failed: Callable[[Exception], None] | None,
+        gives_way: Callable[[], bool],
+    ) -> None:
+        self._failed = failed
         self._current = current
         self._settled = settled
         self._work = work
@@ -155,6 +166,8 @@ class _Worker:
         except Exception as exc:
             logger.exception("learning from the routes, or compacting them, failed; queries are decided as before")
             failure = exc
+            if self._failed is not None:
+                self._failed(exc)
         finally:
             with self._changed:
                 # After a success another thread may have been started already.

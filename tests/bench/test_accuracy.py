@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from synaptoroute.bench.accuracy import make_encoder, measure, run, steps, tunable
+from synaptoroute.bench.accuracy import measure, run, steps, tunable
 from synaptoroute.bench.manifest import Manifest
 from synaptoroute.encoder import BundledEncoder
+from synaptoroute.encoder.specs import make_encoder
 from synaptoroute.errors import InvalidInputError
 from tests.bench.conftest import TINY
 

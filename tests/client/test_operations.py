@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from synaptoroute.client import Client, history, learning, routes, routing
+from synaptoroute.client import Client, corrections, history, learning, routes, routing
 from synaptoroute.client.call import Call
+from synaptoroute.corrections import Decided
 from synaptoroute.lint import Fix
 from synaptoroute.models import Route
 
@@ -55,6 +56,15 @@ CALLS: tuple[Call[Any], ...] = (
     learning.get_job("1"),
     learning.cancel_job("1"),
     learning.lint(limit=3),
+    corrections.operating_point(),
+    corrections.set_operating_point(0.5, expected_revision=3),
+    corrections.add_feedback("pay", None, decided=Decided(name=None, confidence=0.5, revision=3), note="n"),
+    corrections.list_feedback(state="open", before=3, limit=2),
+    corrections.get_feedback(1),
+    corrections.forget_feedback(1),
+    corrections.start_proposal(1),
+    corrections.accept_correction(1, "nothing"),
+    corrections.dismiss_feedback(1, note="n"),
     learning.apply_fix([Fix(action="set_threshold", route="a/b", threshold=0.5)], expected_revision=3),
 )
 
@@ -77,7 +87,7 @@ def test_every_operation_of_the_server_has_a_call(description: dict[str, Any]) -
 
 
 def test_the_list_above_has_every_call_of_the_client() -> None:
-    modules = (routing, routes, history, learning)
+    modules = (routing, routes, history, learning, corrections)
     built = {
         name for module in modules for name, value in vars(module).items() if name[0] != "_" and returns_call(value)
     }

@@ -14,9 +14,11 @@ import pytest
 from synaptoroute import AdaptiveRouter, Decision, Route
 from synaptoroute.bench.http.service import Service
 from synaptoroute.client import AsyncClient, Client
+from synaptoroute.corrections import Feedback
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.errors import (
     DeadlineExceededError,
+    FeedbackNotFoundError,
     InvalidInputError,
     InvalidQueryError,
     RemoteError,
@@ -229,6 +231,42 @@ def test_a_fit_is_reported_and_forgotten(client: Client) -> None:
     assert fitted["queries"] == len(queries)
     client.forget_fit()
     assert client.status().fitted is None
+
+
+def test_feedback_is_given_proposed_and_decided(client: Client) -> None:
+    text = "the parrot on my parcel wants a biscuit"
+    decision = client.route(text)
+    wanted = next(name for name in ("refund", "track_order") if name != decision.name)
+    wanted = (
+        wanted if any(info.name == wanted for info in client.iter_routes()) else client.list_routes().routes[0].name
+    )
+    said = client.add_feedback(text, wanted, decided=decision, note="a parrot")
+    assert type(said) is Feedback
+    assert (said.expected, said.decided.name, said.note, said.state) == (wanted, decision.name, "a parrot", "open")
+    proposed = client.propose_correction(said.id, timeout_s=120)
+    assert proposed.proposal is not None
+    assert proposed == client.get_feedback(said.id)
+    assert client.list_feedback(state="proposed")[0] == proposed
+    before = client.status().revision
+    accepted = client.accept_correction(said.id, "nothing")
+    assert accepted.outcome is not None
+    assert (accepted.outcome.option, client.status().revision) == ("nothing", before)
+    other = client.add_feedback("something else", None)
+    assert client.dismiss_feedback(other.id, note="no").state == "dismissed"
+    for number in (said.id, other.id):
+        client.forget_feedback(number)
+        with pytest.raises(FeedbackNotFoundError):
+            client.get_feedback(number)
+
+
+def test_the_operating_point_is_set_and_reset(client: Client) -> None:
+    assert client.operating_point().source == "default"
+    point = client.set_operating_point(0.75, expected_revision=client.status().revision)
+    assert (point.min_confidence, point.source, point.actor) == (0.75, "set", "http")
+    assert client.operating_point() == point
+    with pytest.raises(RevisionConflictError):
+        client.set_operating_point(0.1, expected_revision=10_000)
+    assert client.set_operating_point(None).min_confidence == 0.5
 
 
 def test_a_job_that_fails_says_why(client: Client) -> None:

@@ -53,7 +53,8 @@ class Served:
     def finished(self, answer: httpx2.Response, **options: Any) -> dict[str, Any]:
         """The job that the answer is about, once it has ended."""
         assert answer.status_code == 202, answer.text
-        return until(lambda: _ended(self.get(answer.headers["location"], **options).json()))
+        ended: dict[str, Any] = until(lambda: _ended(self.get(answer.headers["location"], **options).json()))
+        return ended
 
     def raw(self, content: bytes) -> bytes:
         """What the server answers to these bytes until it closes the connection."""

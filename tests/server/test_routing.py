@@ -80,7 +80,13 @@ def test_what_is_wrong_is_named_and_not_repeated(served: Served, body: Any, loca
 
 
 def test_the_operators_limits_hold(served: Served) -> None:
-    limited = {"max_texts": 2, "max_top_k": 3, "max_text_chars": 10, "max_deadline_ms": 100, "deadline_ms": 100}
+    limited: dict[str, Any] = {
+        "max_texts": 2,
+        "max_top_k": 3,
+        "max_text_chars": 10,
+        "max_deadline_ms": 100,
+        "deadline_ms": 100,
+    }
     with serving(served.state.router, **limited) as strict:
         assert decided(strict, texts=["a", "b"], top_k=3, deadline_ms=100)
         problem(strict.post("/v1/route", {"texts": ["a", "b", "c"]}), 422, "invalid_request")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from synaptoroute import AdaptiveRouter
-from synaptoroute.bench.http.connection import Connection, request
+from synaptoroute.bench.http.connection import request
 from synaptoroute.bench.http.driving import generating, write_requests
 from synaptoroute.bench.http.orders import Closed, Paced
 from synaptoroute.bench.http.service import Service, serving, status
@@ -149,7 +149,7 @@ async def test_a_request_on_its_way_when_the_signal_comes_is_answered(service: S
     writer.write(wire[:-5])
     await writer.drain()
     service.process.send_signal(signal.SIGTERM)
-    while await asyncio.to_thread(status, service, "/readyz") == 200:
+    while await asyncio.to_thread(status, service, "/readyz") == 200:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.01)
     writer.write(wire[-5:])
     answer = await asyncio.wait_for(reader.read(), SAFE_S)

@@ -246,6 +246,7 @@ TAMPERED = {
     "UPDATE labelled_queries SET label = 'r2'": "labelled queries",
     "DELETE FROM labelled_queries WHERE id = 1": "labelled queries",
     "UPDATE operating_point SET min_confidence = 0.9": "labelled queries",
+    "INSERT INTO chosen_point VALUES (1, 0.9, NULL, '2026-01-01T00:00:00+00:00', 7)": "operating point",
 }
 
 

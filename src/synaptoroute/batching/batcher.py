@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Generic
@@ -17,6 +17,7 @@ from synaptoroute.batching.queue import Call, CallFuture, K, R
 from synaptoroute.caching import EmbeddingCache, Vector
 from synaptoroute.errors import RouterClosedError
 from synaptoroute.forking import PerProcess
+from synaptoroute.observability.stages import CallStages
 
 #: Up to this many texts of known vectors are decided in the event loop: it takes less time than going to a thread.
 _DECIDED_IN_LOOP = 32
@@ -32,12 +33,16 @@ class Batcher(Generic[K, R]):
     May be used from any number of threads and event loops. Threads are started when first needed; a forked child
     starts its own, and with an empty queue.
 
+    Attributes:
+        cache: Vectors known already; None without a cache.
+
     Args:
         encode: Texts -> unit rows, float32 (len(texts), dim). Called by several workers at once.
         decide: Key, texts and their rows -> a result each. Called once for a call, perhaps for several calls of one key
             together, from workers, callers' threads and event loops.
         limits: How much at once, how much may wait.
         cache: Vectors known already; what is encoded is added.
+        ranked_at: Tells, in the thread that has just decided, when it had searched and ranked; for ``CallStages``.
     """
 
     def __init__(
@@ -46,13 +51,17 @@ class Batcher(Generic[K, R]):
         decide: Decide[K, R],
         limits: BatchLimits,
         cache: EmbeddingCache | None = None,
+        *,
+        ranked_at: Callable[[], float] | None = None,
     ) -> None:
-        self._cache = cache
-        self._make_crew = lambda: Crew(encode, decide, limits, cache)
+        self.cache = cache
+        self._make_crew = lambda: Crew(encode, decide, limits, cache, ranked_at=ranked_at)
         self._crew: PerProcess[Crew[K, R]] = PerProcess()
         self._closed = False
 
-    def run(self, texts: Sequence[str], key: K, *, deadline_s: float | None = None) -> list[R]:
+    def run(
+        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: CallStages | None = None
+    ) -> list[R]:
         """One result for each text, in order. Blocks; for plain threads.
 
         Without a deadline the calling thread does the work itself if nothing waits and a worker's place is free. With
@@ -62,6 +71,7 @@ class Batcher(Generic[K, R]):
             texts: Any number.
             key: Hashable; goes to ``decide``.
             deadline_s: Give up after this long, whatever the encoder is doing.
+            stages: Noted here is when the call comes to each step.
 
         Raises:
             RouterOverloadedError: Too much waits already; nothing was done.
@@ -71,9 +81,9 @@ class Batcher(Generic[K, R]):
         """
         crew, known = self._begin(texts)
         if _all_known(known):
-            return crew.decide(key, texts, known)
+            return crew.decide(key, texts, known, stages)
         future: Future[list[R]] = Future()
-        call = _call(texts, key, known, future, deadline_s)
+        call = _call(texts, key, known, future, deadline_s, stages)
         crew.accept(call, here=deadline_s is None)
         try:
             with suppress(TimeoutError):
@@ -85,14 +95,16 @@ class Batcher(Generic[K, R]):
             crew.leave(call)
             raise
 
-    async def arun(self, texts: Sequence[str], key: K, *, deadline_s: float | None = None) -> list[R]:
+    async def arun(
+        self, texts: Sequence[str], key: K, *, deadline_s: float | None = None, stages: CallStages | None = None
+    ) -> list[R]:
         """``run`` for event loops, which it never blocks. Cancelling it drops the call."""
         crew, known = self._begin(texts)
         if len(texts) <= _DECIDED_IN_LOOP and _all_known(known):
-            return crew.decide(key, texts, known)
+            return crew.decide(key, texts, known, stages)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer[R]] = loop.create_future()
-        call = _call(texts, key, known, future, deadline_s)
+        call = _call(texts, key, known, future, deadline_s, stages)
         crew.accept(call)
         timer = None if deadline_s is None else loop.call_later(deadline_s, crew.expire, call)
         try:
@@ -139,7 +151,7 @@ class Batcher(Generic[K, R]):
     def _begin(self, texts: Sequence[str]) -> tuple[Crew[K, R], Sequence[Vector | None]]:
         if self._closed:
             raise RouterClosedError("this router was closed; make a new one")
-        known = [None] * len(texts) if self._cache is None else self._cache.get_many(texts)
+        known = [None] * len(texts) if self.cache is None else self.cache.get_many(texts)
         return self._crew.get(self._make_crew), known
 
 
@@ -148,7 +160,12 @@ def _all_known(rows: Sequence[Vector | None]) -> bool:
 
 
 def _call(
-    texts: Sequence[str], key: K, known: Sequence[Vector | None], future: CallFuture[R], deadline_s: float | None
+    texts: Sequence[str],
+    key: K,
+    known: Sequence[Vector | None],
+    future: CallFuture[R],
+    deadline_s: float | None,
+    stages: CallStages | None = None,
 ) -> Call[K, R]:
     now = time.monotonic()
-    return Call(texts, key, known, future, now, math.inf if deadline_s is None else now + deadline_s)
+    return Call(texts, key, known, future, now, math.inf if deadline_s is None else now + deadline_s, stages)

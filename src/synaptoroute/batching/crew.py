@@ -22,6 +22,7 @@ from synaptoroute.caching import EmbeddingCache, Vector
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import DeadlineExceededError, EncoderError, RouterClosedError
 from synaptoroute.forking import close_at_exit
+from synaptoroute.observability.stages import CallStages
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,19 @@ class Crew(Generic[K, R]):
         decide: Key, texts and their rows -> a result each.
         limits: How many workers, how much at once.
         cache: Told of all that is encoded.
+        ranked_at: Tells, in the thread that has just decided, when it had searched and ranked.
     """
 
     def __init__(
-        self, encode: Encode, decide: Decide[K, R], limits: BatchLimits, cache: EmbeddingCache | None = None
+        self,
+        encode: Encode,
+        decide: Decide[K, R],
+        limits: BatchLimits,
+        cache: EmbeddingCache | None = None,
+        *,
+        ranked_at: Callable[[], float] | None = None,
     ) -> None:
+        self._ranked_at = ranked_at
         self._encode, self._decide, self._limits, self._cache = encode, decide, limits, cache
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -62,11 +71,21 @@ class Crew(Generic[K, R]):
         self._last_failure: str | None = None
         close_at_exit(self, _close_at_once)
 
-    def decide(self, key: K, texts: Sequence[str], rows: Sequence[Vector | None]) -> list[R]:
+    def decide(
+        self, key: K, texts: Sequence[str], rows: Sequence[Vector | None], stages: CallStages | None = None
+    ) -> list[R]:
         """The results for texts whose rows are all known. Raises what deciding raises."""
         if not texts:
             return []
-        return self._decide(key, texts, np.concatenate(rows).reshape(len(rows), -1))  # type: ignore[arg-type]
+        vectors: Vectors = np.concatenate(rows).reshape(len(rows), -1)  # type: ignore[arg-type]
+        if stages is None:
+            return self._decide(key, texts, vectors)
+        stages.searched_from = time.monotonic()
+        results = self._decide(key, texts, vectors)
+        stages.decided = time.monotonic()
+        ranked = self._ranked_at() if self._ranked_at is not None else stages.decided
+        stages.ranked = min(max(ranked, stages.searched_from), stages.decided)
+        return results
 
     # ------------------------------------------------------------------------------------------------- callers
     def accept(self, call: Call[K, R], *, here: bool = False) -> None:
@@ -243,8 +262,12 @@ class Crew(Generic[K, R]):
             # Before the texts leave the queue: whoever comes next finds them in one or the other.
             good = [(text, row) for text, row in zip(texts, rows, strict=True) if not isinstance(row, Exception)]
             self._cache.put_many([text for text, _ in good], [row for _, row in good])
+        before = len(turn.known)
         with self._lock:
             failed = self._queue.encoded(turn, rows, took_s)
+        for call in turn.known[before:]:
+            if call.stages is not None:
+                call.stages.encoded = time.monotonic()
         if failed:
             self._last_failure = repr(next(iter(failed.values())))
             self._answer(failed.items())
@@ -258,11 +281,14 @@ class Crew(Generic[K, R]):
         for key, group in groups.items():
             texts = [text for call in group for text in call.texts]
             rows = [call.rows[text] for call in group for text in call.texts]
+            watched = [call.stages for call in group if call.stages is not None]
             try:
-                results = iter(self.decide(key, texts, rows))
+                results = iter(self.decide(key, texts, rows, watched[0] if watched else None))
             except Exception as exc:  # noqa: BLE001 - it is handed to whoever waits for these decisions
                 answers += [(call, exc) for call in group]
             else:
+                for stages in watched[1:]:
+                    stages.decided_with(watched[0])
                 answers += [(call, list(islice(results, len(call.texts)))) for call in group]
         return answers
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 from synaptoroute.batching.limits import BatchLimits
 from synaptoroute.caching import Vector
 from synaptoroute.errors import RouterOverloadedError
+from synaptoroute.observability.stages import CallStages
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -33,6 +34,7 @@ class Call(Generic[K, R]):
         future: Gets the answer.
         now: The time.
         deadline: When the caller gives up; never by default.
+        stages: Where it is noted when the call came to each step, if somebody wants to know.
 
     Attributes:
         rows: Text -> its vector, None until it is known.
@@ -41,7 +43,7 @@ class Call(Generic[K, R]):
         tokens: Of all texts, estimated.
     """
 
-    __slots__ = ("deadline", "future", "key", "missing", "rows", "since", "texts", "todo", "tokens")
+    __slots__ = ("deadline", "future", "key", "missing", "rows", "since", "stages", "texts", "todo", "tokens")
 
     def __init__(
         self,
@@ -51,8 +53,9 @@ class Call(Generic[K, R]):
         future: CallFuture[R],
         now: float,
         deadline: float = math.inf,
+        stages: CallStages | None = None,
     ) -> None:
-        self.texts, self.key, self.future = texts, key, future
+        self.texts, self.key, self.future, self.stages = texts, key, future, stages
         self.since, self.deadline = now, deadline
         self.rows = dict(zip(texts, known, strict=True))
         self.missing = sum([row is None for row in self.rows.values()])
@@ -115,7 +118,8 @@ class Queue(Generic[K, R]):
         """
         limits = self._limits
         queries, tokens = self._share(call)
-        full = self.queries + queries > limits.max_queries or self.tokens + tokens > limits.max_tokens
+        crowded = self.queries + queries > limits.max_queries
+        full = crowded or self.tokens + tokens > limits.max_tokens
         oversize = len(call.texts) > limits.max_queries or call.tokens > limits.max_tokens
         if full or (oversize and self._line):
             self.shed += 1
@@ -123,6 +127,7 @@ class Queue(Generic[K, R]):
                 f"{self.queries} queries of about {self.tokens} tokens wait, at most {limits.max_queries} and "
                 f"{limits.max_tokens} may; try again in {self.retry_after_s:.2f} s",
                 self.retry_after_s,
+                shed_for="queries" if crowded else "tokens" if full else "oversize",
             )
         self.queries += queries
         self.tokens += tokens
@@ -181,6 +186,8 @@ class Queue(Generic[K, R]):
         share = max(1, most // max(1, len(self._line)))
         while self._line and len(turn.wanted) < most:
             call, _ = self._line.popitem(last=False)
+            if call.stages is not None and not call.stages.taken:
+                call.stages.taken = now
             if call.deadline <= now:
                 turn.late.append(call)
             elif not call.missing:

@@ -44,20 +44,6 @@ _LONG = 12
 Progress = Callable[[int, int], None]
 
 
-def make_encoder(spec: str) -> BaseEncoder:
-    """``bundled``, ``bundled:NAME`` or ``fastembed:MODEL``. Raises InvalidInputError for anything else."""
-    kind, _, model = spec.partition(":")
-    if kind == "bundled":
-        from synaptoroute.encoder.bundled import BundledEncoder
-
-        return BundledEncoder(model) if model else BundledEncoder()
-    if kind == "fastembed" and model:
-        from synaptoroute.encoder.fastembed import FastEmbedEncoder
-
-        return FastEmbedEncoder(model)
-    raise InvalidInputError(f"there is no encoder {spec!r}; wanted bundled, bundled:NAME or fastembed:MODEL")
-
-
 def tunable(dataset: Dataset, shots: int | None) -> bool:
     """Whether there is a row "tuned"."""
     return shots is None and {item.label is None for item in dataset.validation} == {True, False}

@@ -151,6 +151,8 @@ class BatchRouter:
             digest.update(repr((route.name, route.utterances, route.threshold)).encode("utf-8", "surrogateescape"))
         if (labelled := self._table.labelled) is not None:
             digest.update(repr((labelled.texts, labelled.labels, labelled.min_confidence)).encode())
+        if (point := self._table.point) is not None:
+            digest.update(repr(point.min_confidence).encode())
         decided = self._terms
         allow = None if decided.allow is None else sorted(decided.allow)
         return {

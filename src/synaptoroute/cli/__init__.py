@@ -8,6 +8,7 @@ The router and its engines are imported inside the commands, so that ``--help`` 
 import logging
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,20 +17,31 @@ from typer.core import TyperGroup
 from synaptoroute import __version__
 from synaptoroute.cli import (
     bench,
+    completion,
+    config,
+    configured,
     demo,
     doctor,
+    engine,
     evaluate,
+    feedback,
     fit,
     history,
+    init,
     lint,
     migrate,
+    operating,
     output,
+    replay,
     route,
     routes,
     safekeeping,
     serve,
+    top,
+    watch,
 )
 from synaptoroute.errors import SynaptoRouteError
+from synaptoroute.profile import OptimizationProfile
 
 __all__ = ["app", "main"]
 
@@ -60,7 +72,10 @@ routes.app.add_typer(history.snapshots, name="snapshot")
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
+app.add_typer(feedback.app, name="feedback")
+app.command("operating-point")(operating.operating_point)
 app.command("lint")(lint.lint)
+app.command("replay")(replay.replay)
 app.command("backup")(safekeeping.backup)
 app.command("restore")(safekeeping.restore)
 app.command("verify")(safekeeping.verify)
@@ -68,6 +83,10 @@ app.command("repair")(safekeeping.repair)
 app.command("serve")(serve.serve)
 app.add_typer(serve.keys, name="keys")
 app.add_typer(bench.app, name="bench")
+app.command("init")(init.init)
+app.command("watch")(watch.watch)
+app.command("top")(top.top)
+app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 
@@ -80,15 +99,58 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of an
 
 @app.callback()
 def _synaptoroute(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # done in its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    config_file: Annotated[  # noqa: ARG001  # done in its callback
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar=configured.CONFIG_VARIABLE,
+            callback=configured.load,
+            is_eager=True,
+            autocompletion=completion.files(".toml", ".yaml", ".yml"),
+            help="The file of settings; unless given, synaptoroute.toml here or in the user's folder of settings.",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder", envvar=configured.variable("encoder"), help="bundled, bundled:NAME or fastembed:MODEL."
+        ),
+    ] = engine.BUNDLED,
+    profile: Annotated[
+        OptimizationProfile,
+        typer.Option(
+            "--profile", envvar=configured.variable("profile"), help="How much of the machine one query may take."
+        ),
+    ] = OptimizationProfile.BALANCED,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence",
+            min=0,
+            max=1,
+            envvar=configured.variable("min_confidence"),
+            help="Least probability of being right, for every command that decides.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", envvar=configured.variable("quiet"), help="Print only data and errors."),
     ] = False,
 ) -> None:
     """Route text to the route whose example utterances it is closest to, or to none.
 
     Exit codes: 0 all well, 1 failure, 2 wrong usage, 3 a query has no route.
     """
+    if context.invoked_subcommand not in {"config", "serve"}:
+        # The one is there to say what is wrong with the file, the other reads it by itself.
+        configured.require_sound(context)
+    output.be_quiet(quiet)
+    engine.choose(engine.Chosen(encoder=encoder, profile=profile, min_confidence=min_confidence))
 
 
 def main() -> None:

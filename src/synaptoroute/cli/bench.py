@@ -51,13 +51,14 @@ def accuracy(
     from synaptoroute.bench import datasets
     from synaptoroute.bench.sources import data_folder
     from synaptoroute.bench.tables import tables
+    from synaptoroute.encoder.specs import make_encoder
 
     names = dataset or list(datasets.NAMES)
     measuring.require_known(names, datasets.NAMES, "data set")
     counts = [_shots(text) for text in shots or ["full"]]
     folder = data_folder(data)
     loaded = [datasets.load(name, data=folder) for name in names]
-    chosen = bench.make_encoder(encoder)
+    chosen = make_encoder(encoder)
     draws = range(seeds)
     command = _command(names, counts, seeds, encoder, limit, tuned=tuned)
     with output.progress("measuring") as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 
 if TYPE_CHECKING:
     from synaptoroute.bulk import Asked, BulkColumns, BulkReport
@@ -34,10 +34,19 @@ class Column(StrEnum):
 
 Input = Annotated[
     Path | None,
-    typer.Option("--input", help="Route the rows of this Parquet, CSV or JSON Lines file; with --output."),
+    typer.Option(
+        "--input",
+        autocompletion=completion.rows_file,
+        help="Route the rows of this Parquet, CSV or JSON Lines file; with --output.",
+    ),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", help="Where the rows of --input go, with their decisions; in any format.")
+    Path | None,
+    typer.Option(
+        "--output",
+        autocompletion=completion.rows_file,
+        help="Where the rows of --input go, with their decisions; in any format.",
+    ),
 ]
 TextColumn = Annotated[str, typer.Option("--text-column", help="The column of --input that holds the texts.")]
 Add = Annotated[

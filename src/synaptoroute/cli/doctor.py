@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synaptoroute import __version__
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 from synaptoroute.cli.routes import DB_VARIABLE, Json
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Check:
 
 def doctor(
     *,
-    db: Annotated[Path | None, typer.Option("--db", envvar=DB_VARIABLE, help="Check this store as well.")] = None,
+    db: Annotated[
+        Path | None,
+        typer.Option("--db", envvar=DB_VARIABLE, autocompletion=completion.store, help="Check this store as well."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check the installation, and with --db a store. Exits with 1 if something is broken; warnings do not count."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 from synaptoroute.cli.routes import DEFAULT_DB, Db, Json
 from synaptoroute.cli.source import RoutesFile, router_over
 
@@ -27,7 +27,7 @@ _ROWS = 15
 
 def evaluate(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(help=QUERIES_HELP)],
+    file: Annotated[str, typer.Argument(autocompletion=completion.queries_file, help=QUERIES_HELP)],
     *,
     db: Db = DEFAULT_DB,
     routes: RoutesFile = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 from synaptoroute.cli.evaluate import QUERIES_HELP, QueriesFormat
 from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, opened
 from synaptoroute.cli.source import router_over
@@ -21,12 +21,16 @@ _COVERAGES = tuple(tenths / 10 for tenths in range(1, 11))
 
 def fit(
     context: typer.Context,
-    file: Annotated[str | None, typer.Argument(help=QUERIES_HELP)] = None,
+    file: Annotated[str | None, typer.Argument(autocompletion=completion.queries_file, help=QUERIES_HELP)] = None,
     *,
     db: Db = DEFAULT_DB,
     routes: Annotated[
         Path | None,
-        typer.Option("--routes", help="Only report how far fitting the routes of this file helps; nothing is kept."),
+        typer.Option(
+            "--routes",
+            autocompletion=completion.routes_file,
+            help="Only report how far fitting the routes of this file helps; nothing is kept.",
+        ),
     ] = None,
     as_json: Json = False,
     target_precision: Annotated[

@@ -3,20 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synaptoroute.cli import output
-from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, opened, require_store
+from synaptoroute.cli import completion, output
+from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, JsonDone, opened, require_store
 
 if TYPE_CHECKING:
-    from synaptoroute.history import RouteChange
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.sqlite import SQLiteStorage
 
-Revision = Annotated[int, typer.Argument(min=0, help="A revision; 'routes log' tells them.")]
-Name = Annotated[str, typer.Argument(help="The snapshot's name.")]
+Revision = Annotated[
+    int, typer.Argument(min=0, autocompletion=completion.revisions, help="A revision; 'routes log' tells them.")
+]
+Name = Annotated[str, typer.Argument(autocompletion=completion.snapshot_names, help="The snapshot's name.")]
 
 snapshots = typer.Typer(no_args_is_help=True, help="Keep the routes under a name, and go back to them.")
 
@@ -50,7 +51,9 @@ def readable(db: Path) -> "Iterator[AdaptiveRouter]":
 def log(
     *,
     limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="So many entries at most; 0 for all.")] = 20,
-    route: Annotated[str | None, typer.Option(help="Only entries of this route.")] = None,
+    route: Annotated[
+        str | None, typer.Option(autocompletion=completion.route_names, help="Only entries of this route.")
+    ] = None,
     db: Db = DEFAULT_DB,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +78,7 @@ def diff(first: Revision, second: Revision, *, db: Db = DEFAULT_DB, as_json: Jso
         output.print_json(found.to_dict())
         return
     for change in found.changes:
-        _print_change(change)
+        print_change(change.to_dict())
     output.note(f"{len(found.changes):,} routes differ between revisions {first} and {second}")
 
 
@@ -88,7 +91,9 @@ def rollback(revision: Revision, *, db: Db = DEFAULT_DB, as_json: Json = False) 
 
 
 @snapshots.command("save")
-def save(name: Name, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
+def save(
+    name: Annotated[str, typer.Argument(help="The snapshot's name.")], *, db: Db = DEFAULT_DB, as_json: Json = False
+) -> None:
     """Keep the routes as they are now; a snapshot outlives the history."""
     with readable(db) as router:
         snapshot = router.save_snapshot(name)
@@ -119,10 +124,12 @@ def use(name: Name, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
 
 
 @snapshots.command("delete")
-def delete(name: Name, *, db: Db = DEFAULT_DB) -> None:
+def delete(name: Name, *, db: Db = DEFAULT_DB, as_json: JsonDone = False) -> None:
     """Forget a snapshot."""
     with stored(db) as storage:
         storage.delete_snapshot(name)
+    if as_json:
+        output.print_json({"deleted": name})
     output.note(f"deleted snapshot {name!r}")
 
 
@@ -133,14 +140,15 @@ def _report(router: "AdaptiveRouter", before: int, done: str, *, as_json: bool) 
     output.note(f"{done}: {changed:,} changed, revision {router.revision}")
 
 
-def _print_change(change: "RouteChange") -> None:
-    sign = {"add": "+", "delete": "-"}.get(change.operation, "~")
-    output.print_text(f"{sign} {change.name}")
-    for text in change.removed:
+def print_change(change: dict[str, Any]) -> None:
+    """One line for the route and one for each of its differences. Takes ``RouteChange.to_dict()``."""
+    sign = {"add": "+", "delete": "-"}.get(change["operation"], "~")
+    output.print_text(f"{sign} {change['route']}")
+    for text in change["removed"]:
         output.print_text(f"    - {text}")
-    for text in change.added:
+    for text in change["added"]:
         output.print_text(f"    + {text}")
-    for field, (before, after) in change.fields.items():
-        output.print_text(f"    {field}: {before} -> {after}")
-    if change.operation == "update" and not (change.added or change.removed or change.fields):
+    for field, values in change["fields"].items():
+        output.print_text(f"    {field}: {values['before']} -> {values['after']}")
+    if change["operation"] == "update" and not (change["added"] or change["removed"] or change["fields"]):
         output.print_text("    the same utterances in another order")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 from synaptoroute.cli.evaluate import QUERIES_HELP, QueriesFormat
 from synaptoroute.cli.history import stored
 from synaptoroute.cli.routes import DEFAULT_DB, Db, Json
@@ -27,7 +27,10 @@ def migrate_encoder(
     ] = None,
     queries: Annotated[
         str | None,
-        typer.Option(help=f"Report how decisions on these change, which takes --from. {QUERIES_HELP}"),
+        typer.Option(
+            autocompletion=completion.queries_file,
+            help=f"Report how decisions on these change, which takes --from. {QUERIES_HELP}",
+        ),
     ] = None,
     file_format: QueriesFormat = None,
     db: Db = DEFAULT_DB,
@@ -42,7 +45,7 @@ def migrate_encoder(
     if queries is not None and former is None:
         raise typer.BadParameter("--queries takes --from: only the former encoder can tell how they were decided")
 
-    from synaptoroute.bench.accuracy import make_encoder
+    from synaptoroute.encoder.specs import make_encoder
     from synaptoroute.labelled_files import read_queries
     from synaptoroute.router import AdaptiveRouter
 
@@ -53,6 +56,8 @@ def migrate_encoder(
     with stored(db) as storage:
         identity = storage.encoder()
         if identity is None:
+            if as_json:
+                output.print_json(None)
             output.note(f"{db} holds no vectors, so there is nothing to migrate")
             return
         present = make_encoder(former) if former is not None else _present(identity, encoder)

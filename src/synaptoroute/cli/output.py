@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 FAILED = 1
@@ -15,6 +16,8 @@ Cell = str | int | float | None
 
 #: Cells up to this many characters are never wrapped on a terminal.
 _SHORT_CHARS = 16
+#: Whether notes and progress are left out.
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -27,14 +30,20 @@ def user() -> str | None:
         return None
 
 
+def be_quiet(quiet: bool) -> None:  # noqa: FBT001  # what it sets is its name
+    """Leave out notes and progress from now on, or print them again. Data and errors are always printed."""
+    _quiet.set(quiet)
+
+
 def error(message: str) -> None:
     """One line on stderr, beginning with ``error:``."""
     _to_stderr("error: ", "bold red", message)
 
 
 def note(message: str) -> None:
-    """One line on stderr about what was done."""
-    _to_stderr("", "", message)
+    """One line on stderr about what was done, unless the command is to be quiet."""
+    if not _quiet.get():
+        _to_stderr("", "", message)
 
 
 def print_json(value: Any) -> None:
@@ -77,7 +86,7 @@ def progress(doing: str, counted: str | None = None) -> Iterator[Callable[[int, 
     columns = Progress.get_default_columns()
     if counted is not None:
         columns = (*columns, MofNCompleteColumn(), TextColumn(counted))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=_quiet.get() or not console.is_terminal) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import bulk, explaining, output
+from synaptoroute.cli import bulk, completion, explaining, output
 from synaptoroute.cli.routes import DEFAULT_DB, Db
 from synaptoroute.cli.source import RoutesFile, router_over
 
@@ -27,7 +27,9 @@ def route(
     *,
     db: Db = DEFAULT_DB,
     routes: RoutesFile = None,
-    file: Annotated[Path | None, typer.Option("--file", help="Route the lines of this file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", autocompletion=completion.any_file, help="Route the lines of this file.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a query, written as they are routed.")
     ] = False,
@@ -39,7 +41,10 @@ def route(
     min_confidence: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least probability of being right; 0.5 unless given.")
     ] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="Consider only this route; may be repeated.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=completion.route_names, help="Consider only this route; may be repeated."),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what made each decision: nearest utterances, limits, time by stage.")
     ] = False,

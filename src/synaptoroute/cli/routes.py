@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, engine, output
 
 if TYPE_CHECKING:
     from synaptoroute.models import Route
@@ -19,12 +19,15 @@ DB_VARIABLE = "SYNAPTOROUTE_DB"
 DB_HELP = "The SQLite file that holds the routes."
 DEFAULT_DB = Path("routes.db")
 
-Db = Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, help=DB_HELP)]
+Db = Annotated[Path, typer.Option("--db", envvar=DB_VARIABLE, autocompletion=completion.store, help=DB_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+#: Of commands that change something and otherwise only tell what they did.
+JsonDone = Annotated[bool, typer.Option("--json", help="What was done, as one JSON object on stdout.")]
 Format = Annotated[
     Literal["json", "yaml", "csv", "jsonl"] | None,
     typer.Option("--format", help="The file's format; by its extension unless given."),
 ]
+Name = Annotated[str, typer.Argument(autocompletion=completion.route_names, help="The route's name.")]
 Conflict = Literal["error", "skip", "replace", "merge"]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add, remove, import and export the routes of a store.")
@@ -37,14 +40,13 @@ def opened(db: Path, *, create: bool = False) -> Iterator["AdaptiveRouter"]:
     Raises:
         StorageError: There is no such file (unless ``create``), or it cannot be used.
     """
-    from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.sqlite import SQLiteStorage
 
     if not create:
         require_store(db)
     storage = SQLiteStorage(db)
     try:
-        with AdaptiveRouter(storage=storage, actor=output.user()) as router:
+        with engine.router(storage) as router:
             yield router
     finally:
         storage.close()
@@ -92,9 +94,7 @@ def list_routes(*, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_route(
-    name: Annotated[str, typer.Argument(help="The route's name.")], *, db: Db = DEFAULT_DB, as_json: Json = False
-) -> None:
+def show_route(name: Name, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
     """Show one route with its utterances; --json prints it as it would stand in a route file."""
     from synaptoroute.errors import RouteNotFoundError
     from synaptoroute.route_files import route_entry
@@ -116,7 +116,7 @@ def show_route(
 
 @app.command("add")
 def add_route(
-    name: Annotated[str, typer.Argument(help="The route's name.")],
+    name: Name,
     *,
     utterances: Annotated[
         list[str], typer.Option("-u", "--utterance", help="An example text; repeat it for each of them.")
@@ -127,6 +127,7 @@ def add_route(
     description: Annotated[str | None, typer.Option(help="One sentence for people and tools.")] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a route that is there already.")] = False,
     db: Db = DEFAULT_DB,
+    as_json: JsonDone = False,
 ) -> None:
     """Add a route, or with --append more utterances to one. The store is created if it is missing."""
     from synaptoroute.errors import RouteExistsError
@@ -144,25 +145,32 @@ def add_route(
                 raise RouteExistsError(f"there is already a route {route.name!r}; add to it with --append")
             router.add_route(route)
         count = len(router.get_route(name).utterances)
+        if as_json:
+            output.print_json({"name": name, "utterance_count": count, "revision": router.revision})
         output.note(f"route {name!r} has {_counted(count, 'utterance')}, revision {router.revision}")
 
 
 @app.command("remove")
 def remove_route(
-    name: Annotated[str, typer.Argument(help="The route's name.")],
+    name: Name,
     *,
     utterance: Annotated[
         str | None, typer.Option("-u", "--utterance", help="Remove only this utterance of the route.")
     ] = None,
     db: Db = DEFAULT_DB,
+    as_json: JsonDone = False,
 ) -> None:
     """Remove a route, or one of its utterances."""
     with opened(db) as router:
         if utterance is None:
             router.delete_route(name)
-            output.note(f"removed route {name!r}, revision {router.revision}")
         else:
             router.remove_utterance(name, utterance)
+        if as_json:
+            output.print_json({"name": name, "utterance": utterance, "revision": router.revision})
+        if utterance is None:
+            output.note(f"removed route {name!r}, revision {router.revision}")
+        else:
             output.note(f"removed an utterance of route {name!r}, revision {router.revision}")
 
 
@@ -170,7 +178,10 @@ def remove_route(
 def import_routes(
     file: Annotated[
         str,
-        typer.Argument(help="A JSON, YAML, CSV or, for many routes, JSON Lines file; or - for stdin (with --format)."),
+        typer.Argument(
+            autocompletion=completion.routes_file,
+            help="A JSON, YAML, CSV or, for many routes, JSON Lines file; or - for stdin (with --format).",
+        ),
     ],
     *,
     on_conflict: Annotated[
@@ -182,6 +193,7 @@ def import_routes(
     ] = "error",
     file_format: Format = None,
     db: Db = DEFAULT_DB,
+    as_json: JsonDone = False,
 ) -> None:
     """Import routes from a file. The store is created if it is missing.
 
@@ -199,6 +211,9 @@ def import_routes(
         wanted = (route for _, route in _resolutions(router, incoming(), on_conflict))
         with output.progress("encoding") as advance:
             router.load_routes(wanted, progress=lambda done: advance(done, counts["to encode"]))
+        if as_json:
+            done = {"added": counts["added"], "changed": counts["changed"], "unchanged": counts["same"]}
+            output.print_json(done | {"revision": router.revision})
         output.note(
             f"imported {file}: {_counted(counts['added'], 'route')} added, {counts['changed']:,} changed, "
             f"{counts['same']:,} left as they were; revision {router.revision}"
@@ -207,7 +222,13 @@ def import_routes(
 
 @app.command("export")
 def export_routes(
-    file: Annotated[str, typer.Argument(help="The file to write, or - for stdout (as JSON unless --format).")] = "-",
+    file: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.routes_file,
+            help="The file to write, or - for stdout (as JSON unless --format).",
+        ),
+    ] = "-",
     *,
     file_format: Format = None,
     db: Db = DEFAULT_DB,

@@ -2,21 +2,25 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
-from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, require_store
+from synaptoroute.cli import completion, output
+from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, JsonDone, require_store
+
+if TYPE_CHECKING:
+    from synaptoroute.storage.verifying import Verification
 
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there; it is kept under another name.")]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="The backup to write.")],
+    file: Annotated[Path, typer.Argument(autocompletion=completion.store, help="The backup to write.")],
     *,
     force: Force = False,
     db: Db = DEFAULT_DB,
+    as_json: JsonDone = False,
 ) -> None:
     """Back up a store into one file, also while routers use and change it.
 
@@ -27,11 +31,17 @@ def backup(
 
     require_store(db)
     seen = safekeeping.backup(db, file, force=force)
+    if as_json:
+        output.print_json({"file": str(file), **_counts(seen)})
     output.note(f"backed up {_counted(seen.routes, seen.utterances)} of {db}, revision {seen.revision}, to {file}")
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="The backup.")], *, force: Force = False, db: Db = DEFAULT_DB
+    file: Annotated[Path, typer.Argument(autocompletion=completion.store, help="The backup.")],
+    *,
+    force: Force = False,
+    db: Db = DEFAULT_DB,
+    as_json: JsonDone = False,
 ) -> None:
     """Make a store of a backup. A store that is there is replaced only with --force, and kept under another name.
 
@@ -42,6 +52,8 @@ def restore(
 
     require_store(file)
     seen = safekeeping.restore(file, db, force=force)
+    if as_json:
+        output.print_json({"file": str(db), **_counts(seen)})
     output.note(f"restored {_counted(seen.routes, seen.utterances)}, revision {seen.revision}, from {file} to {db}")
 
 
@@ -85,6 +97,10 @@ def repair(*, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
         output.note(f"{db} is sound and was left alone: {salvaged}")
     else:
         output.note(f"salvaged {salvaged}; the damaged store is {done.aside}")
+
+
+def _counts(seen: "Verification") -> dict[str, int | None]:
+    return {"routes": seen.routes, "utterances": seen.utterances, "revision": seen.revision}
 
 
 def _counted(routes: int, utterances: int) -> str:

@@ -1,12 +1,11 @@
 """``synaptoroute serve`` and ``synaptoroute keys``: the HTTP server."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 
 if TYPE_CHECKING:
     from synaptoroute.server import ServerSettings
@@ -15,6 +14,7 @@ keys = typer.Typer(no_args_is_help=True, help="API keys of the HTTP server.")
 
 
 def serve(
+    context: typer.Context,
     *,
     db: Annotated[Path | None, typer.Option("--db", help="The SQLite file that holds the routes.")] = None,
     postgres: Annotated[
@@ -33,9 +33,23 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 8000 unless set, 0 takes a free one.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(envvar="SYNAPTOROUTE_CONFIG", help="TOML or YAML file with settings; arguments go first."),
+        typer.Option(
+            "--config",
+            autocompletion=completion.files(".toml", ".yaml", ".yml"),
+            help="TOML or YAML file with settings, those of the server perhaps below [server]; arguments go first.",
+        ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with the routes of the demo.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Apply the file of routes at the start and whenever it changes, also to a store with routes.",
+        ),
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --watch, delete routes that are not in the file.")
+    ] = False,
 ) -> None:
     """Serve the routes over HTTP until a signal ends it.
 
@@ -49,7 +63,12 @@ def serve(
         from importlib import resources
 
         given["routes"] = Path(str(resources.files("synaptoroute") / "demo" / "routes.json"))
-    settings = load_settings(config, **given)
+    # A file that only lies in the folder counts here as it does for every command.
+    settings = load_settings(config or context.find_root().params["config_file"], **given)
+    if watch and settings.routes is None:
+        raise typer.BadParameter("--watch takes the file of --routes")
+    if prune and not watch:
+        raise typer.BadParameter("--prune goes with --watch")
     _log(settings)
 
     def started(address: str) -> None:
@@ -57,7 +76,15 @@ def serve(
             output.note("routes are kept in memory and gone at the end; keep them with --db or --postgres")
         output.note(f"listening on {address}")
 
-    run(settings, started=started)
+    if not watch or settings.routes is None:
+        run(settings, started=started)
+        return
+    from synaptoroute.cli.watch import watching
+    from synaptoroute.server import create_app
+
+    app = create_app(settings)
+    with watching(app.state.server.router, settings.routes, prune=prune):
+        run(settings, app=app, started=started)
 
 
 @keys.command("new")
@@ -80,4 +107,6 @@ def new(
 
 
 def _log(settings: "ServerSettings") -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from synaptoroute.observability import logs
+
+    logs.configure(level=settings.log_level, format=settings.log_format)

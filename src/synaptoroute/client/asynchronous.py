@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from synaptoroute.client import corrections, learning, plans, routes, routing, transport
 from synaptoroute.client import history as past
-from synaptoroute.client import learning, plans, routes, routing, transport
 from synaptoroute.client.answers import RouteInfo
 from synaptoroute.client.call import Answer, Call, Pause, Plan
 from synaptoroute.client.retrying import Retries, tried
@@ -94,8 +94,19 @@ class AsyncClient:
     lint = _call(learning.lint)
     apply_fix = _call(learning.apply_fix)
 
+    operating_point = _call(corrections.operating_point)
+    set_operating_point = _call(corrections.set_operating_point)
+    add_feedback = _call(corrections.add_feedback)
+    list_feedback = _call(corrections.list_feedback)
+    get_feedback = _call(corrections.get_feedback)
+    forget_feedback = _call(corrections.forget_feedback)
+    start_proposal = _call(corrections.start_proposal)
+    accept_correction = _call(corrections.accept_correction)
+    dismiss_feedback = _call(corrections.dismiss_feedback)
+
     fit = _plan(plans.fit)
     evaluate = _plan(plans.evaluate)
+    propose_correction = _plan(plans.propose_correction)
     wait_for_job = _plan(plans.wait_for_job)
 
     status = _call(routing.status)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from synaptoroute.client import learning
+from synaptoroute.client import corrections, learning
 from synaptoroute.client.answers import Job
 from synaptoroute.client.call import Call, Pause, Plan
 from synaptoroute.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
+    from synaptoroute.corrections import Feedback
     from synaptoroute.evaluation import Evaluation
     from synaptoroute.fitting import FitReport
 
@@ -51,6 +52,16 @@ def fit(
         queries, labels, target_precision=target_precision, max_false_reject=max_false_reject, force=force
     )
     return _finished(begin, timeout_s, learning.fit_report)
+
+
+def propose_correction(number: int, *, timeout_s: float | None = None) -> Plan[Feedback]:
+    """``Corrections.propose`` on the server: try what could be done about feedback, and wait for it.
+
+    Raises:
+        RemoteError: The job failed or was cancelled.
+        DeadlineExceededError: It has not ended after ``timeout_s``; it goes on.
+    """
+    return _finished(corrections.start_proposal(number), timeout_s, corrections.proposed_by)
 
 
 def evaluate(

@@ -53,6 +53,9 @@ class BundledEncoder:
         providers: onnxruntime execution providers, in order of preference.
     """
 
+    #: Who makes the vectors, as OpenTelemetry names them.
+    provider = "synaptoroute"
+
     def __init__(
         self,
         model: str = "minilm",

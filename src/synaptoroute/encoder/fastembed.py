@@ -57,6 +57,9 @@ class FastEmbedEncoder:
             given up after 2.5 seconds; one that breaks off in the middle of a download is retried by fastembed.
     """
 
+    #: Who makes the vectors, as OpenTelemetry names them.
+    provider = "fastembed"
+
     def __init__(
         self,
         model_name: str = "BAAI/bge-small-en-v1.5",

@@ -64,6 +64,9 @@ class OpenAIEncoder:
         EncoderUnavailableError: There is no API key.
     """
 
+    #: Who makes the vectors, as OpenTelemetry names them.
+    provider = "openai"
+
     def __init__(
         self,
         model: str = "text-embedding-3-small",

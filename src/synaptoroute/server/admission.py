@@ -16,6 +16,7 @@ from synaptoroute.server.rates import Rates, client_of
 from synaptoroute.server.settings import ServerSettings
 from synaptoroute.server.shedding import too_many
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.watching import METRICS
 
 #: Answered without a key, from any host, and however busy the server is: orchestrators ask there.
 HEALTH = frozenset({"/livez", "/readyz"})
@@ -108,14 +109,14 @@ class Admission:
         path = scope["path"]
         if path in HEALTH:
             return None, ()
-        # This one is counted already.
-        if self._state.in_flight > self._state.settings.max_in_flight:
+        # This one is counted already. How busy the server is shall be seen above all when it is too busy.
+        if self._state.in_flight > self._state.settings.max_in_flight and path != METRICS:
             raise too_many()
         if "\x00" in path or b"%00" in scope["query_string"]:
             raise Problem("invalid_path", "the path or query has a NUL character")
         self._require_host(head)
         caller = self._state.keys.caller(head.key)
-        if caller is None and not is_open(path):
+        if caller is None and not is_open(path) and not (path == METRICS and self._state.settings.metrics_open):
             raise Problem(
                 "unauthorized",
                 "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",

@@ -15,13 +15,29 @@ from starlette.types import ASGIApp
 from synaptoroute import __version__
 from synaptoroute.errors import SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
-from synaptoroute.server import files, health, history, linting, routes, routing, working
+from synaptoroute.server import (
+    atlas,
+    feedback,
+    files,
+    health,
+    history,
+    linting,
+    metrics,
+    operating,
+    pages,
+    routes,
+    routing,
+    traffic,
+    working,
+)
 from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
+from synaptoroute.server.loading import load_settings
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
-from synaptoroute.server.settings import ServerSettings, load_settings, logger
+from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
+from synaptoroute.server.watching import telemetry_options
 
 #: The groups of endpoints; a module with a ``router`` is added to the server here.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -29,9 +45,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
     files.router,
     working.router,
+    operating.router,
+    feedback.router,
     linting.router,
     history.router,
     health.router,
+    metrics.router,
+    traffic.router,
+    atlas.router,
+    pages.router,
 )
 
 _OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
@@ -68,6 +90,7 @@ class _Service(FastAPI):
             openapi_url="/openapi.json" if state.settings.docs else None,
             redirect_slashes=False,
             lifespan=_lifespan,
+            telemetry=telemetry_options(state.settings),
         )
         self.state.server = state
         self._admission = Admission(state)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from synaptoroute.server import schemas, working
 from synaptoroute.server.problems import documented
@@ -41,7 +42,8 @@ def described(app: FastAPI, found: Callable[[], dict[str, Any]], routers: Iterab
     schema = found()
     components = schema.setdefault("components", {})
     models = components.setdefault("schemas", {})
-    for body in (schemas.Problem, *working.BODIES):
+    described_apart: tuple[type[BaseModel], ...] = (schemas.Problem, *working.BODIES)
+    for body in described_apart:
         models[body.__name__] = body.model_json_schema(ref_template="#/components/schemas/{model}")
         models[body.__name__].pop("$defs", None)
     for unused in ("HTTPValidationError", "ValidationError"):

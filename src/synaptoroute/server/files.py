@@ -47,8 +47,8 @@ class Imported(BaseModel):
     operation_id="exportRoutes",
     dependencies=[READ],
     response_class=Response,
-    responses={200: {"description": "A file", "content": {kind: {} for kind in _MEDIA_TYPES.values()}}}
-    | documented("not_available"),
+    responses=documented("not_available")
+    | {200: {"description": "A file", "content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
 )
 async def export_routes(
     state: State,

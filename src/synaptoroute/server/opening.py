@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from synaptoroute.errors import InvalidInputError, InvalidSettingError, MissingExtraError, StorageError
+from synaptoroute.encoder.base import BaseEncoder
+from synaptoroute.encoder.specs import make_encoder
+from synaptoroute.errors import (
+    EncoderError,
+    InvalidInputError,
+    InvalidSettingError,
+    MissingExtraError,
+    StorageError,
+    SyncError,
+)
 from synaptoroute.history import acting_as
 from synaptoroute.route_files import read_routes
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.storage.base import BaseStorage
 from synaptoroute.storage.sqlite import SQLiteStorage
+from synaptoroute.sync.base import BaseSyncManager
 
 
 def open_router(settings: ServerSettings) -> AdaptiveRouter:
@@ -17,17 +27,23 @@ def open_router(settings: ServerSettings) -> AdaptiveRouter:
     Raises:
         InvalidSettingError: The store or the file of routes cannot be used; the message names the setting.
     """
+    encoder, sync_manager = _encoder(settings), _sync_manager(settings)
     storage = _storage(settings)
     try:
         router = AdaptiveRouter(
-            storage=storage,
+            encoder,
+            storage,
             profile=settings.profile,
             min_confidence=settings.min_confidence,
             cache_bytes=settings.cache_mib << 20,
+            sync_manager=sync_manager,
         )
     except StorageError as exc:
         storage.close()
         raise InvalidSettingError(f"setting {_store_setting(settings)}: {exc}") from exc
+    except SyncError as exc:
+        storage.close()
+        raise InvalidSettingError(f"setting redis: {exc}") from exc
     try:
         _add_routes(router, settings)
     except BaseException:
@@ -41,10 +57,36 @@ def _storage(settings: ServerSettings) -> BaseStorage:
         if settings.postgres is not None:
             from synaptoroute.storage.postgres import PostgresStorage
 
-            return PostgresStorage(settings.postgres.get_secret_value())
+            return PostgresStorage(
+                settings.postgres.get_secret_value(),
+                schema=settings.postgres_schema,
+                timeout_s=settings.postgres_timeout_s,
+            )
         return SQLiteStorage(settings.db if settings.db is not None else ":memory:")
     except (StorageError, InvalidInputError, MissingExtraError) as exc:
         raise InvalidSettingError(f"setting {_store_setting(settings)}: {exc}") from exc
+
+
+def _encoder(settings: ServerSettings) -> BaseEncoder:
+    try:
+        return make_encoder(settings.encoder, settings.profile)
+    except (InvalidInputError, EncoderError, MissingExtraError) as exc:
+        raise InvalidSettingError(f"setting encoder: {exc}") from exc
+
+
+def _sync_manager(settings: ServerSettings) -> BaseSyncManager | None:
+    if settings.redis is None:
+        return None
+    try:
+        from synaptoroute.sync.redis import RedisSyncManager
+
+        return RedisSyncManager(
+            settings.redis.get_secret_value(),
+            namespace=settings.redis_namespace,
+            key=settings.redis_key.get_secret_value() if settings.redis_key is not None else None,
+        )
+    except (InvalidInputError, SyncError, MissingExtraError) as exc:
+        raise InvalidSettingError(f"settings redis, redis_namespace and redis_key: {exc}") from exc
 
 
 def _store_setting(settings: ServerSettings) -> str:

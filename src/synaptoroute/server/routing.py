@@ -19,6 +19,7 @@ from synaptoroute.errors import RouterOverloadedError, SynaptoRouteError
 from synaptoroute.explaining import Explanation
 from synaptoroute.models import Decision
 from synaptoroute.server.problems import Problem, documented, invalid_body, problem_of
+from synaptoroute.server.recent import unwatched
 from synaptoroute.server.schemas import RouteAnswer, RouteRequest
 from synaptoroute.server.settings import ServerSettings
 from synaptoroute.server.state import READ, ServerState, State
@@ -60,7 +61,8 @@ async def _decided(state: ServerState, asked: RouteRequest, began_s: float) -> b
     options = _options(asked, state.settings)
     try:
         if asked.explain:
-            explained = await state.router.aexplain_many(texts, **options)
+            with unwatched():
+                explained = await state.router.aexplain_many(texts, **options)
             revision, shown = explained[0].revision, to_json([_with_explanation(each) for each in explained])
         else:
             decided = await state.router.aquery_many(texts, **options)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import os
 import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from synaptoroute.errors import InvalidSettingError, MissingExtraError
 from synaptoroute.models import MAX_TEXT_CHARS
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.server.keys import KeyEntry
@@ -28,16 +22,6 @@ from synaptoroute.server.keys import KeyEntry
 logger = logging.getLogger("synaptoroute.server")
 
 PREFIX = "SYNAPTOROUTE_"
-#: Read by other parts of the package, not by the server.
-_OTHERS = {
-    "SYNAPTOROUTE_CACHE",
-    "SYNAPTOROUTE_DATA",
-    "SYNAPTOROUTE_CONFIG",
-    "SYNAPTOROUTE_URL",
-    "SYNAPTOROUTE_API_KEY",
-}
-#: What Kubernetes sets for a Service that is called synaptoroute (enableServiceLinks).
-_SERVICE_LINK = re.compile(r"SYNAPTOROUTE_(SERVICE_.*|PORT_\d+_(TCP|UDP).*)")
 
 Words = Annotated[tuple[str, ...], NoDecode]
 _MIB = 1 << 20
@@ -64,11 +48,25 @@ class ServerSettings(BaseSettings):
     postgres: SecretStr | None = Field(
         None, description="PostgreSQL connection string of the store of the routes, in place of a file."
     )
+    postgres_schema: str = Field(
+        "synaptoroute", description="Schema of that store, so that a database can hold several."
+    )
+    postgres_timeout_s: float = Field(
+        4, gt=0, le=600, description="Longest wait for a connection to that store, and for each of its answers."
+    )
     routes: Path | None = Field(
         None,
         description="JSON, JSON Lines, YAML or CSV file of routes: all there are without a store, else put into an "
         "empty one.",
     )
+    redis: SecretStr | None = Field(
+        None, description="Redis or Valkey address, redis://host:port, by which servers keep their routes the same."
+    )
+    redis_namespace: str = Field("default", description="Servers with the same one hold the same routes.")
+    redis_key: SecretStr | None = Field(
+        None, description="Secret of 16 characters or more that all of them share; changes without it are refused."
+    )
+    encoder: str = Field("bundled", description="Texts to vectors: bundled, bundled:NAME or fastembed:MODEL.")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least confidence of an answer; unset leaves it to the calibration (0.5)."
     )
@@ -127,6 +125,23 @@ class ServerSettings(BaseSettings):
     max_connections: int = Field(4_096, ge=1, le=1_000_000, description="Connections at once; more are closed.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(False, description="Log each request: client, method, path without query, status.")  # noqa: FBT003
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="How logs are written; auto takes text on a terminal, else JSON lines."
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus.")  # noqa: FBT003
+    metrics_open: bool = Field(False, description="Answer /metrics without a key.")  # noqa: FBT003
+    telemetry: bool = Field(
+        False,  # noqa: FBT003
+        description="Traces and metrics by OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where to.",
+    )
+    telemetry_queries: bool = Field(False, description="Write the texts of queries into traces.")  # noqa: FBT003
+    records: Path | None = Field(None, description="JSON Lines file that gets a record of every decision.")
+    records_queries: Literal["none", "hash", "text"] = Field(
+        "none", description="What of a query is recorded: nothing, a hash made with records_key, or its text."
+    )
+    records_key: SecretStr | None = Field(None, description="Secret of 16 characters and more for hashes of queries.")
+    records_mib: int = Field(64, ge=1, le=65_536, description="Size at which a file of records is full, in MiB.")
+    records_files: int = Field(8, ge=0, le=10_000, description="Full files of records that are kept.")
     docs: bool = Field(True, description="Serve /docs and /openapi.json.")  # noqa: FBT003
 
     @classmethod
@@ -166,121 +181,7 @@ class ServerSettings(BaseSettings):
                 raise ValueError("wanted a number per unit of time, such as 100/second or 5000/minute") from None
         return value
 
-    @field_validator("db", "keys_file", "routes", "tls_certificate", "tls_key", mode="after")
+    @field_validator("db", "keys_file", "routes", "records", "tls_certificate", "tls_key", mode="after")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
-
-
-def load_settings(file: Path | None = None, **given: Any) -> ServerSettings:
-    """The settings: those given (None counts as not given), then the environment, then the file, then defaults.
-
-    Args:
-        file: TOML or YAML, by its extension, with the settings' names as keys; perhaps below a table ``server``.
-        given: Settings by name, as a command line gives them.
-
-    Raises:
-        InvalidSettingError: A setting cannot be accepted, is unknown, or does not go with another. The message names
-            it, and says what is wanted; it never shows a secret.
-    """
-    _refuse_unknown_variables(os.environ)
-    arguments = {name: value for name, value in given.items() if value is not None}
-    content = _content(file) if file is not None else {}
-    try:
-        merged = _from_environment() | arguments
-        settings = ServerSettings(**{**content, **merged})
-    except ValidationError as exc:
-        raise InvalidSettingError("\n".join(_told(error, file, arguments) for error in _errors(exc))) from None
-    except SettingsError as exc:
-        raise InvalidSettingError(str(exc)) from None
-    _require_consistent(settings)
-    return settings
-
-
-def _from_environment() -> dict[str, Any]:
-    """What the environment sets, before it is checked; so that it stands above the file and below arguments."""
-    names = {f"{PREFIX}{name}".upper(): name for name in ServerSettings.model_fields}
-    # An empty variable is how a compose file or a chart leaves one out.
-    return {name: os.environ[variable] for variable, name in names.items() if os.environ.get(variable)}
-
-
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise InvalidSettingError(f"cannot read the settings in {file}: {reason}") from exc
-    if file.suffix.lower() in {".yaml", ".yml"}:
-        content = _yaml(text, file)
-    elif file.suffix.lower() == ".toml":
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as exc:
-            raise InvalidSettingError(f"{file} is not TOML: {exc}") from exc
-    else:
-        raise InvalidSettingError(f"settings are read from .toml, .yaml or .yml, not from {file}; rename it")
-    if set(content) == {"server"} and isinstance(content["server"], dict):
-        content = content["server"]
-    return content
-
-
-def _yaml(text: str, file: Path) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError as exc:
-        raise MissingExtraError("settings in YAML", "yaml") from exc
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise InvalidSettingError(f"{file} is not YAML{place}; check its indentation and quotes") from None
-    if not isinstance(content, dict | None):
-        raise InvalidSettingError(f"{file} holds no settings: wanted lines such as 'port: 8000'")
-    return {str(key): value for key, value in (content or {}).items()}
-
-
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {f"{PREFIX}{name}".upper() for name in ServerSettings.model_fields}
-    for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or variable in known | _OTHERS or _SERVICE_LINK.fullmatch(variable):
-            continue
-        raise InvalidSettingError(f"{variable} is no setting{_close(variable, known)}; correct or unset it")
-
-
-def _close(name: str, known: set[str]) -> str:
-    found = difflib.get_close_matches(name, sorted(known), n=1)
-    return f", perhaps {found[0]} is meant" if found else ""
-
-
-def _errors(exc: ValidationError) -> list[Any]:
-    return list(exc.errors(include_url=False, include_context=False, include_input=False))
-
-
-def _told(error: Any, file: Path | None, arguments: Mapping[str, Any]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    variable = f"{PREFIX}{name}".upper()
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        known = {field: field for field in ServerSettings.model_fields}
-        return f"{name} in {file or 'the arguments'} is no setting{_close(name, set(known))}; correct or remove it"
-    source = "as given" if name in arguments else f"by {variable}" if variable in os.environ else f"in {file}"
-    hint = ""
-    if name == "port" and os.environ.get(variable, "").startswith("tcp://"):
-        hint = ". Kubernetes sets it for a Service of the same name: say enableServiceLinks: false in the pod"
-    field = ServerSettings.model_fields.get(name)
-    meant = f" ({field.description})" if field and field.description else ""
-    return f"setting {name}, {source}: {message}{hint}{meant}"
-
-
-def _require_consistent(settings: ServerSettings) -> None:
-    if settings.db is not None and settings.postgres is not None:
-        raise InvalidSettingError("settings db and postgres name two stores; set one of them")
-    for name in ("routes", "keys_file", "tls_certificate", "tls_key"):
-        path = getattr(settings, name)
-        if path is not None and not path.is_file():
-            raise InvalidSettingError(f"setting {name}: there is no file {path}; create it or correct the setting")
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise InvalidSettingError("settings tls_certificate and tls_key belong together; set both or none")
-    if settings.deadline_ms > settings.max_deadline_ms:
-        raise InvalidSettingError("setting deadline_ms is above max_deadline_ms; lower the one or raise the other")

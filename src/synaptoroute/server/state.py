@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.headers import SECURITY
+from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.shedding import Shedding, Turnstile
 from synaptoroute.server.trimming import Trimmer, settle
+from synaptoroute.server.watching import Watching
 
 if TYPE_CHECKING:
     from synaptoroute.server.linting import Linter
@@ -30,6 +33,8 @@ R = TypeVar("R")
 #: Changes made or waiting at once; they take turns anyway.
 _CHANGES_AT_ONCE = 4
 _CHANGES_WAITING = 64
+#: Between two attempts to get ready, where the encoder is elsewhere and cannot be reached.
+_AGAIN_S = 5.0
 
 
 class ServerState:
@@ -46,9 +51,12 @@ class ServerState:
         alone: Whether the process is this server and nothing else, so that its memory may be dealt with.
         in_flight: Requests being answered.
         started_at: By the monotonic clock.
+        insight: What is found out about the router while it is served.
         jobs: What takes longer than a request.
         importing: Held by the one import that is being read, which takes many times its size in memory.
         linter: Remembers what it found.
+        watching: What the server tells of itself.
+        corrections: What people say about decisions.
         shedding: Refuses queries unread, for a moment after the router had to refuse one.
         turnstile: Through which queries come to the router.
         trimmer: Told of large bodies, whose memory it gives back.
@@ -64,9 +72,12 @@ class ServerState:
         self.alone = False
         self.in_flight = 0
         self.started_at = time.monotonic()
+        self.insight = Insight(router)
         self.jobs = JobStore(settings)
         self.importing = asyncio.Semaphore(1)
         self.linter = _new_linter()
+        self.watching = Watching(router, settings)
+        self.corrections = Corrections(router)
         self.trimmer = Trimmer()
         self.shedding = Shedding(SECURITY, "/v1/route")
         self.turnstile = Turnstile()
@@ -76,23 +87,19 @@ class ServerState:
 
     async def start(self) -> None:
         """Load the encoder and learn from the routes; then the server is ready."""
-        wait_s = self.settings.learn_before_ready_s
-
-        def warm_up() -> None:
-            # Beside the queue: it is no query that anybody counts.
-            self.router.encoder.encode(["warm up"])
-            self.router.wait_until_fitted(wait_s)
-            if self.alone:
-                # Learning has taken far more than what it has left.
-                settle()
-
-        try:
-            await asyncio.to_thread(warm_up)
-        except SynaptoRouteError:
-            # It is tried again by every query; readiness says that it does not work.
-            logger.exception("the router could not be warmed up")
-            return
-        self.ready = True
+        self.watching.start()
+        while not self.ready:
+            try:
+                # Not by a query, which would be counted and recorded.
+                await asyncio.to_thread(self.router.warm_up, self.settings.learn_before_ready_s)
+                if self.alone:
+                    # Learning has taken far more than what it has left.
+                    await asyncio.to_thread(settle)
+                self.ready = True
+            except SynaptoRouteError:
+                logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
+        self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
         """Do in a thread what changes something; the actor of the history goes with it.
@@ -111,10 +118,12 @@ class ServerState:
 
     async def stop(self) -> None:
         """Close what the server has opened."""
+        self.insight.close()
         await asyncio.to_thread(self.jobs.close)
         self._changing.shutdown(wait=False, cancel_futures=True)
         if self.owned:
             await self.router.stop(self.settings.drain_s)
+        await asyncio.to_thread(self.watching.close)
 
 
 def state_of(request: Request) -> ServerState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -77,6 +78,21 @@ class LabelledQueries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPoint:
+    """An operating point that somebody set; it comes before the one that ``fit`` chose.
+
+    Attributes:
+        min_confidence: Least confidence to answer, in [0, 1].
+        actor: Who set it; None if they did not say.
+        at: When, in UTC, by the clock of who did it.
+    """
+
+    min_confidence: float
+    actor: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTable:
     """All that a store holds.
 
@@ -85,12 +101,14 @@ class StoredTable:
         routes: In the order they were added.
         vectors: Those of all utterances, route after route, float32 (n, dim).
         labelled: What ``fit`` was given; None if it never was.
+        point: The operating point that somebody set; None if nobody has.
     """
 
     revision: int
     routes: tuple[Route, ...]
     vectors: Vectors
     labelled: LabelledQueries | None = None
+    point: ChosenPoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +138,14 @@ class StoredChanges:
             ``added`` and take the place of those it had.
         labelled: What ``fit`` was given; None if it never was.
         routes: How many routes there are then; None if the store does not know.
+        point: The operating point that somebody set; None if nobody has.
     """
 
     state: StoreState
     changes: tuple[Change, ...]
     labelled: LabelledQueries | None
     routes: int | None = None
+    point: ChosenPoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,11 +156,13 @@ class StoredStream:
         state: The one state it is read from, whatever is committed meanwhile.
         batches: Routes in the order they were added, and the vectors of their utterances, float32 (n, dim).
         labelled: What ``fit`` was given; None if it never was.
+        point: The operating point that somebody set; None if nobody has.
     """
 
     state: StoreState
     batches: Iterator[tuple[tuple[Route, ...], Vectors]]
     labelled: LabelledQueries | None
+    point: ChosenPoint | None = None
 
 
 def require_revision(name: str, *, seen: int, expected: int) -> None:
@@ -298,8 +320,18 @@ class BaseStorage(Protocol):
     def save_labelled(self, labelled: LabelledQueries | None, *, encoder: EncoderIdentity) -> None:
         """Replace the labelled queries, durably; None forgets them. The revision stays: no route changes.
 
+        An operating point that somebody set is forgotten with them, and where these bring one of their own.
+
         Raises:
             StorageError: They could not be written; the former ones are still there.
+        """
+        ...
+
+    def save_operating_point(self, point: ChosenPoint | None) -> None:
+        """Keep the operating point that somebody set, durably; None takes it away. The revision stays.
+
+        Raises:
+            StorageError: It could not be written; the former one is still there.
         """
         ...
 
@@ -329,14 +361,15 @@ class WatchableStorage(Protocol):
     """A store that others write to as well and that can tell of it."""
 
     def watch(self, changed: Callable[[StoreState | None], bool]) -> Watching:
-        """Have ``changed`` called, in a thread of its own, soon after anybody has committed or saved labelled queries.
+        """Have ``changed`` called, in a thread of its own, soon after anybody has committed, or saved labelled
+        queries or an operating point.
 
         It is called once at the beginning, and again after every time the store was out of reach. What the caller
         itself commits is told of too.
 
         Args:
-            changed: Given the state of the store, or None if labelled queries may have changed too. Returns whether it
-                wants to be called again. What it raises is logged, and it is called again.
+            changed: Given the state of the store, or None if something else than routes may have changed too. Returns
+                whether it wants to be called again. What it raises is logged, and it is called again.
         """
         ...
 

@@ -146,4 +146,14 @@ MIGRATIONS: tuple[str, ...] = (
 
     ALTER TABLE operating_point ADD COLUMN crc32 INTEGER;
     """,
+    # 7: an operating point that somebody set
+    """
+    CREATE TABLE chosen_point (
+        only           INTEGER PRIMARY KEY CHECK (only = 1),
+        min_confidence REAL NOT NULL,
+        actor          TEXT,
+        at             TEXT NOT NULL,
+        crc32          INTEGER NOT NULL
+    ) STRICT;
+    """,
 )

@@ -19,6 +19,7 @@ from synaptoroute.models import Route
 from synaptoroute.postgres.connect import opened
 from synaptoroute.storage.base import (
     Change,
+    ChosenPoint,
     DropRoute,
     EncoderIdentity,
     LabelledQueries,
@@ -165,17 +166,19 @@ class PostgresStorage:
             routes=tuple(route for routes, _ in batches for route in routes),
             vectors=np.concatenate(vectors),
             labelled=stream.labelled,
+            point=stream.point,
         )
 
     @contextmanager
     def read(self, encoder: EncoderIdentity, *, rows: int = 10_000) -> Iterator[StoredStream]:
         """See ``BaseStorage.read``. Holds a connection and a snapshot of the database until it ends."""
-        from synaptoroute.storage.postgres_rows import labelled_of
+        from synaptoroute.storage.postgres_rows import labelled_of, point_of
 
         with self._snapshot("read") as connection:
             refuse_other_encoders(connection, self._shown, encoder)
             state, labelled = self._state(connection), labelled_of(connection, encoder.dim, self._shown)
-            yield StoredStream(state=state, batches=self._batches(connection, encoder.dim, rows), labelled=labelled)
+            batches = self._batches(connection, encoder.dim, rows)
+            yield StoredStream(state=state, batches=batches, labelled=labelled, point=point_of(connection))
 
     @contextmanager
     def _snapshot(self, doing: str) -> Iterator[PatientConnection]:
@@ -209,7 +212,7 @@ class PostgresStorage:
     def changes_since(self, state: StoreState, encoder: EncoderIdentity) -> StoredChanges | None:
         """See ``BaseStorage.changes_since``. Goes back ``HISTORY`` revisions and as many changes at most."""
         from synaptoroute.postgres.vectors import from_wire
-        from synaptoroute.storage.postgres_rows import COLUMNS, IN_ORDER, labelled_of, routes_of
+        from synaptoroute.storage.postgres_rows import COLUMNS, IN_ORDER, labelled_of, point_of, routes_of
 
         with self._snapshot("read") as connection:
             refuse_other_encoders(connection, self._shown, encoder)
@@ -227,8 +230,8 @@ class PostgresStorage:
                 PutRoute(route=route, added=route.utterances, vectors=from_wire(wires, encoder.dim))
                 for route, wires in routes_of(changed, encoder.dim, self._shown)
             ]
-            labelled = labelled_of(connection, encoder.dim, self._shown)
-        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled)
+            labelled, point = labelled_of(connection, encoder.dim, self._shown), point_of(connection)
+        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, point=point)
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
@@ -312,6 +315,13 @@ class PostgresStorage:
 
         channel = _CHANNEL.format(self._database.schema)
         self._database.persistently("write", lambda connection: write_labelled(connection, labelled, encoder, channel))
+
+    def save_operating_point(self, point: ChosenPoint | None) -> None:
+        """See ``BaseStorage.save_operating_point``."""
+        from synaptoroute.storage.postgres_writing import write_point
+
+        channel = _CHANNEL.format(self._database.schema)
+        self._database.persistently("write", lambda connection: write_point(connection, point, channel))
 
     def save_learned(self, learned: bytes) -> None:
         """See ``BaseStorage.save_learned``."""

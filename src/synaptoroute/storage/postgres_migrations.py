@@ -128,4 +128,13 @@ MIGRATIONS: tuple[str, ...] = (
 
     INSERT INTO lineages VALUES (0, replace(gen_random_uuid()::text, '-', ''));
     """,
+    # 2: an operating point that somebody set
+    """
+    CREATE TABLE chosen_point (
+        single         integer PRIMARY KEY CHECK (single = 1),
+        min_confidence double precision NOT NULL,
+        actor          text,
+        at             timestamptz NOT NULL
+    );
+    """,
 )

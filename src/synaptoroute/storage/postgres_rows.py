@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from synaptoroute.errors import InvalidInputError, StorageCorruptError
 from synaptoroute.models import Route
 from synaptoroute.postgres.vectors import dim_of, from_wire
-from synaptoroute.storage.base import LabelledQueries, Vectors
+from synaptoroute.storage.base import ChosenPoint, LabelledQueries, Vectors
 
 if TYPE_CHECKING:
     from synaptoroute.postgres.database import PatientConnection
@@ -86,6 +87,15 @@ def labelled_of(connection: PatientConnection, dim: int, where: str) -> Labelled
         vectors=from_wire([sound(wire, crc32, dim, where) for *_, wire, crc32 in rows], dim),
         min_confidence=chosen[0] if chosen else None,
     )
+
+
+def point_of(connection: PatientConnection) -> ChosenPoint | None:
+    """The operating point that somebody set; None if nobody has."""
+    row = connection.execute("SELECT min_confidence, actor, at FROM chosen_point").fetchone()
+    if row is None:
+        return None
+    actor = None if row[1] is None else given(row[1])
+    return ChosenPoint(min_confidence=row[0], actor=actor, at=row[2].astimezone(UTC))
 
 
 def sound(wire: bytes | None, crc32: int, dim: int, where: str) -> bytes:

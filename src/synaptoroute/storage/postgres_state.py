@@ -51,5 +51,5 @@ def refuse_other_encoders(connection: PatientConnection, where: str, encoder: En
             raise EncoderMismatchError(
                 f"{where} holds vectors of {name} ({fingerprint}), this router encodes with {encoder.name} "
                 f"({encoder.fingerprint}); their vectors cannot be compared. Open it with the encoder it was "
-                "written with, or export its routes and import them into another schema"
+                "written with, and encode all it holds anew with router.migrate_encoder(...)"
             )

@@ -16,6 +16,7 @@ from synaptoroute.postgres.vectors import to_wire
 from synaptoroute.storage import postgres_history, postgres_reencoding
 from synaptoroute.storage.base import (
     Change,
+    ChosenPoint,
     DropRoute,
     EncoderIdentity,
     LabelledQueries,
@@ -276,6 +277,8 @@ def write_labelled(
         connection.execute("UPDATE state SET labelling = labelling + 1")
         connection.execute("DELETE FROM labelled_queries")
         connection.execute("DELETE FROM operating_point")
+        if labelled is None or labelled.min_confidence is not None:
+            connection.execute("DELETE FROM chosen_point")
         if labelled is not None:
             encoder_id = new_encoder(connection, encoder)
             connection.execute("INSERT INTO operating_point VALUES (1, %s)", (labelled.min_confidence,))
@@ -287,6 +290,19 @@ def write_labelled(
                 rows = zip(labelled.texts, labelled.labels, to_wire(labelled.vectors), strict=True)
                 for text, label, wire in rows:
                     copy.write_row((kept(text), digest(text), label, encoder_id, wire, zlib.crc32(wire)))
+        connection.execute("SELECT pg_notify(%s, '')", (channel,))
+
+
+def write_point(connection: PatientConnection, point: ChosenPoint | None, channel: str) -> None:
+    """Replace the operating point that somebody set; doing it twice does no harm."""
+    with connection.transaction():
+        connection.execute("UPDATE state SET labelling = labelling + 1")
+        connection.execute("DELETE FROM chosen_point")
+        if point is not None:
+            actor = None if point.actor is None else kept(point.actor)
+            connection.execute(
+                "INSERT INTO chosen_point VALUES (1, %s, %s, %s)", (float(point.min_confidence), actor, point.at)
+            )
         connection.execute("SELECT pg_notify(%s, '')", (channel,))
 
 

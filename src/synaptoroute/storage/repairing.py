@@ -240,6 +240,7 @@ def _keep_what_is_sound(new: sqlite3.Connection, result: Repair) -> None:
         new.execute("UPDATE routes SET crc32 = ? WHERE id = ?", (checksum(*each.fields, count), each.route_id))
     _drop_orphans(new, result)
     _keep_labelled(new, dims, result)
+    _keep_point(new, result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,3 +305,10 @@ def _keep_labelled(new: sqlite3.Connection, dims: dict[int, int], result: Repair
     result.lost(f"the fit, with its {len(rows):,} labelled queries", "some of it is damaged; fit again")
     new.execute("DELETE FROM labelled_queries")
     new.execute("DELETE FROM operating_point")
+
+
+def _keep_point(new: sqlite3.Connection, result: Repair) -> None:
+    for *said, crc32 in new.execute("SELECT min_confidence, actor, at, crc32 FROM chosen_point").fetchall():
+        if not is_sound(crc32, *said):
+            result.lost("the operating point that somebody set", "it is damaged; set it again")
+            new.execute("DELETE FROM chosen_point")

@@ -1,7 +1,7 @@
 """Routes in one SQLite file: its connection and its transactions.
 
 The statements that run inside these are in ``route_tables`` (reading), ``route_writing``, ``state_tables``,
-``labelled_tables``, ``history_tables`` and ``reencoding``.
+``labelled_tables``, ``point_tables``, ``history_tables`` and ``reencoding``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from synaptoroute.models import Route
 from synaptoroute.storage import (
     history_tables,
     labelled_tables,
+    point_tables,
     reencoding,
     route_tables,
     route_writing,
@@ -27,6 +28,7 @@ from synaptoroute.storage import (
 from synaptoroute.storage.base import (
     NO_NOTES,
     Change,
+    ChosenPoint,
     DropRoute,
     EncoderIdentity,
     LabelledQueries,
@@ -164,8 +166,9 @@ class SQLiteStorage:
                 routes.append(route)
                 content += its_vectors
             labelled = labelled_tables.read(connection, self._path, encoder.dim)
+            point = point_tables.read(connection, self._path)
         vectors = vectors_of(content, encoder.dim)
-        return StoredTable(revision=revision, routes=tuple(routes), vectors=vectors, labelled=labelled)
+        return StoredTable(revision=revision, routes=tuple(routes), vectors=vectors, labelled=labelled, point=point)
 
     @contextmanager
     def read(self, encoder: EncoderIdentity, *, rows: int = 10_000) -> Iterator[StoredStream]:
@@ -173,7 +176,8 @@ class SQLiteStorage:
         if self._path == ":memory:":
             with self._connected("read"):
                 state, stored = self.state(), self.load(encoder)
-            yield StoredStream(state=state, batches=iter([(stored.routes, stored.vectors)]), labelled=stored.labelled)
+            batch = stored.routes, stored.vectors
+            yield StoredStream(state=state, batches=iter([batch]), labelled=stored.labelled, point=stored.point)
             return
         with (
             translated(self._path, "read"),
@@ -184,7 +188,8 @@ class SQLiteStorage:
             state = state_tables.read(connection, self._path)
             labelled = labelled_tables.read(connection, self._path, encoder.dim)
             batches = route_tables.batches(connection, self._path, encoder.dim, rows)
-            yield StoredStream(state=state, batches=batches, labelled=labelled)
+            point = point_tables.read(connection, self._path)
+            yield StoredStream(state=state, batches=batches, labelled=labelled, point=point)
 
     def state(self) -> StoreState:
         """See ``BaseStorage.state``."""
@@ -205,8 +210,9 @@ class SQLiteStorage:
                 for route, content in route_tables.read(connection, self._path, encoder.dim, since=state.revision)
             ]
             labelled = labelled_tables.read(connection, self._path, encoder.dim)
+            point = point_tables.read(connection, self._path)
             count = state_tables.route_count(connection)
-        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, routes=count)
+        return StoredChanges(state=now, changes=(*drops, *puts), labelled=labelled, routes=count, point=point)
 
     def routes(self) -> tuple[Route, ...]:
         """The routes without their vectors, whichever encoder they were stored with."""
@@ -288,9 +294,16 @@ class SQLiteStorage:
         """See ``BaseStorage.save_labelled``."""
         with self._writing() as connection:
             labelled_tables.delete(connection)
+            if labelled is None or labelled.min_confidence is not None:
+                point_tables.save(connection, None)
             if labelled is not None:
                 blobs = map(blob, labelled.vectors)
                 labelled_tables.save(connection, self._encoder_id(connection, encoder), labelled, blobs)
+
+    def save_operating_point(self, point: ChosenPoint | None) -> None:
+        """See ``BaseStorage.save_operating_point``."""
+        with self._writing() as connection:
+            point_tables.save(connection, point)
 
     def save_notes(self, notes: Mapping[str, bytes | None]) -> None:
         """See ``NotingStorage.save_notes``."""

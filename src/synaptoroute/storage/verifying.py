@@ -75,7 +75,7 @@ def verify(path: str | os.PathLike[str], *, still: bool = False) -> Verification
         with closing(connect_to_read(os.fspath(path), still=still)) as connection:
             require_ours(connection, os.fspath(path))
             with transaction(connection, "DEFERRED"):
-                for check in (_pages, _state, _routes, _orphans, _labelled):
+                for check in (_pages, _state, _routes, _orphans, _labelled, _point):
                     _guarded(seen, check.__name__.strip("_"), connection, check)
     except (StorageError, sqlite3.Error) as exc:
         seen.found("file", exc)
@@ -153,6 +153,13 @@ def _labelled(seen: Verification, connection: sqlite3.Connection) -> None:
         point = dict(zip(columns, row, strict=True))
         if not is_sound(point.get("crc32"), point["min_confidence"], count):
             seen.found("labelled queries", "the operating point is damaged, or queries are lost")
+
+
+def _point(seen: Verification, connection: sqlite3.Connection) -> None:
+    if "chosen_point" in tables(connection):
+        for *said, crc32 in connection.execute("SELECT min_confidence, actor, at, crc32 FROM chosen_point"):
+            if not is_sound(crc32, *said):
+                seen.found("operating point", "the operating point that somebody set is damaged")
 
 
 # --------------------------------------------------------------------------------------------------------- for repair

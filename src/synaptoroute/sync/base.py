@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from synaptoroute.models import Route
+from synaptoroute.observability.events import SyncChanged
 from synaptoroute.storage.base import BaseStorage, Change, EncoderIdentity, Vectors
 
 #: Named values for the store, see ``NotingStorage.commit``; None deletes one.
@@ -153,4 +154,13 @@ class BaseSyncManager(Protocol):
 
     def close(self) -> None:
         """Publish what waits if the server answers in time, and stop. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class TellingSyncManager(Protocol):
+    """A sync manager that says when keeping in step begins to go otherwise; ``hooks.HearsSync`` hears of it then."""
+
+    def tell(self, listener: Callable[[SyncChanged], None], /) -> None:
+        """Call the listener whenever the state changes, from any thread; it returns at once."""
         ...

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from synaptoroute.errors import InvalidInputError, InvalidRouteError, StorageError, SyncError, SyncUnavailableError
 from synaptoroute.forking import close_at_exit
+from synaptoroute.observability.events import SyncChanged
 from synaptoroute.storage.base import Change, NotingStorage, PutRoute
 from synaptoroute.sync.base import Notes, Replica, SyncHealth
 from synaptoroute.sync.follower import Follower
@@ -223,6 +224,10 @@ class RedisSyncManager:
             self._standing.changed.notify_all()
 
     # -------------------------------------------------------------------------------------------------- asking
+    def tell(self, listener: Callable[[SyncChanged], None]) -> None:
+        """See ``TellingSyncManager.tell``."""
+        self._standing.tell = listener
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """See ``BaseSyncManager.wait``."""
         standing, ledger = self._standing, self._ledger

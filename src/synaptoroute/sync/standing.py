@@ -6,8 +6,10 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from synaptoroute.errors import SyncError
+from synaptoroute.observability.events import SyncChanged
 
 #: Waits between attempts grow from the first to the second, each drawn from 0 up: many replicas shall not come at once.
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.02, 3.0
@@ -22,7 +24,9 @@ class Standing:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self._state = "starting"
+        self._state = self._told_state = "starting"
+        #: Told when the state is another.
+        self.tell: Callable[[SyncChanged], None] | None = None
         # What does not work, by what was being done.
         self._troubles: dict[str, tuple[Exception, bool]] = {}
         self.lag_entries: int | None = None
@@ -64,6 +68,7 @@ class Standing:
             self.resyncs += 1
             if self._state != "starting":
                 self._state = "resyncing"
+            self._tell_if_changed()
 
     def follows(self) -> None:
         """Reading goes well."""
@@ -82,6 +87,7 @@ class Standing:
         with self.changed:
             if self._troubles.pop(doing, None):
                 logger.info("%s works again", doing)
+            self._tell_if_changed()
             self.changed.notify_all()
 
     def failed(self, doing: str, exc: Exception, *, refused: bool = False) -> None:
@@ -92,7 +98,15 @@ class Standing:
             self._troubles[doing] = exc, refused
             if doing == "reading":
                 self.following = False
+            self._tell_if_changed(type(exc).__name__)
             self.changed.notify_all()
+
+    def _tell_if_changed(self, error: str | None = None) -> None:
+        state, former = self.state, self._told_state
+        if state != former:
+            self._told_state = state
+            if self.tell is not None:
+                self.tell(SyncChanged(state=state, former=former, error=error, resyncs=self.resyncs))
 
 
 class Backoff:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from synaptoroute.models import Route
 from synaptoroute.storage.base import (
     BaseStorage,
     Change,
+    ChosenPoint,
     DropRoute,
     EncoderIdentity,
     LabelledQueries,
@@ -286,6 +288,41 @@ class StorageContract:
             other.close()
         store.save_labelled(None, encoder=ENCODER)
         assert store.load(ENCODER).labelled is None
+
+    def test_an_operating_point_is_kept_until_a_fit_chooses_one(self, store: BaseStorage, opening: Opening) -> None:
+        """Or the fit is forgotten; the revision stays, and whoever follows the store is told."""
+        point = ChosenPoint(min_confidence=0.625, actor="ann \\0", at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
+        store.commit([put("a", "x")], encoder=ENCODER, expected_revision=0)
+        state = store.state()
+
+        def seen() -> ChosenPoint | None:
+            other = opening()
+            found = other.changes_since(state, ENCODER)
+            with other.read(ENCODER) as stream:
+                assert found is not None
+                assert found.point == stream.point
+            stored = other.load(ENCODER)
+            other.close()
+            assert (stored.point, stored.revision) == (found.point, 1)
+            return stored.point
+
+        def labelled(min_confidence: float | None) -> LabelledQueries:
+            return LabelledQueries(texts=("q",), labels=("a",), vectors=unit_vectors(1), min_confidence=min_confidence)
+
+        assert seen() is None
+        store.save_operating_point(point)
+        assert seen() == point
+        store.save_operating_point(replace(point, min_confidence=0.0, actor=None))
+        assert seen() == replace(point, min_confidence=0.0, actor=None)
+        store.save_labelled(labelled(None), encoder=ENCODER)
+        assert seen() is not None
+        for chosen in (labelled(0.75), None):
+            store.save_operating_point(point)
+            store.save_labelled(chosen, encoder=ENCODER)
+            assert seen() is None
+        store.save_operating_point(point)
+        store.save_operating_point(None)
+        assert seen() is None
 
     def test_what_was_learned_is_kept_until_replaced(self, store: BaseStorage, opening: Opening) -> None:
         """Byte for byte."""
