@@ -15,7 +15,7 @@ serve: .venv/.installed-api
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term -m "not slow"
 
-test-all: .venv/.installed-clusters lint
+test-all: .venv/.installed-clusters .venv/.installed-deploy lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 lint: .venv/.installed-dev
@@ -48,6 +48,11 @@ openapi: .venv/.installed-dev
 .venv/.installed-dev: .venv/.pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@ .venv/.installed-core .venv/.installed-api
+
+# Helm and the other linters of what is in deploy/, half a gigabyte.
+.venv/.installed-deploy: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet --group deploy
+	@touch $@
 
 # Ray and Spark, half a gigabyte, for the tests that need them; Spark also needs Java 17 or newer.
 .venv/.installed-clusters: .venv/.installed-dev

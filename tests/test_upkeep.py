@@ -300,6 +300,20 @@ def test_allow_holds_for_learned_and_new_routes_alike(router: AdaptiveRouter) ->
     assert router.route("book a table", allow=[]).reason is Reason.NO_ROUTES
 
 
+def test_what_is_loaded_in_several_calls_is_learned_once_at_the_end(remembering: RememberingEncoder) -> None:
+    first, second, *_ = demo_routes()
+    with AdaptiveRouter(remembering) as router:
+        with router.loading():
+            router.add_route(first)
+            router.add_route(second)
+            assert router(first.utterances[0]).name == first.name
+            assert router.settled
+            assert router.snapshot.learned is None
+        assert not router.settled
+        assert router.wait_until_fitted(60)
+        assert router.snapshot.learned is not None
+
+
 def test_changes_during_learning_are_learned_next(held_up: AdaptiveRouter, gate: Gate) -> None:
     held_up.add_route(DINING)
     held_up.delete_route("music")

@@ -138,14 +138,20 @@ class Changing(Committing):
             if progress:
                 progress(encoded)
 
-        with self._growing():
+        with self.loading():
             for part in planning.in_parts(routes):
                 self.put_routes(part, progress=advance)
                 before = encoded
         return self.revision
 
     @contextmanager
-    def _growing(self) -> Iterator[None]:
+    def loading(self) -> Iterator[None]:
+        """Routes that are added inside, in however many calls, are learned and get their graph once, at the end.
+
+        What comes from elsewhere with its vectors is loaded so: ``load_routes`` does it by itself. Without it, a
+        pause between two calls looks like the end, and a graph over millions of utterances takes the better part of
+        an hour.
+        """
         files = self._files
         with self._changing:
             files.growing += 1

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from enum import StrEnum
+from pathlib import Path
+
+#: Where a container sees its own limits.
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 class OptimizationProfile(StrEnum):
@@ -21,5 +26,26 @@ class OptimizationProfile(StrEnum):
 
 
 def usable_cores() -> int:
-    """The CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores this process may run on, and no more than its container may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = container_cores()
+    # A share of a core still runs one thread.
+    return cores if allowed is None else max(1, min(cores, math.ceil(allowed)))
+
+
+def container_cores(root: Path = _CGROUP) -> float | None:
+    """How many cores' time the container may use (its CPU limit, cgroups version 2 or 1); None without a limit.
+
+    Threads beyond it would be halted together, in the middle of queries, until their next share of time.
+    """
+    try:
+        if (root / "cpu.max").exists():
+            quota, _, period = (root / "cpu.max").read_text().partition(" ")
+        else:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text()
+        # "max" and -1 say that there is no limit.
+        cores = float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return cores if cores > 0 and math.isfinite(cores) else None

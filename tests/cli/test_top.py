@@ -7,12 +7,13 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from synaptoroute.cli.figures import Samples, parsed
+from synaptoroute.cli.figures import Samples, parsed, sampled
 from synaptoroute.cli.remote import Remote
 from tests.cli.running import Running, environment, served
 from tests.cli.test_cli import run
@@ -47,6 +48,20 @@ def test_once_as_json_has_a_stable_shape(server: Running) -> None:
     assert set(result.json["queue"]) == {"queries", "waiting", "encoding", "workers"}
     assert None not in result.json["queue"].values()
     assert result.json["sync"] is None
+
+
+def test_two_looks_at_a_server_give_its_rate_and_its_latency(server: Running) -> None:
+    remote = Remote(url=server.url)
+    while not sampled(remote).ready:
+        time.sleep(0.05)
+    before = sampled(remote)
+    for number in range(20):
+        remote.post("/v1/route", b'{"text": "what is the weather in %d days"}' % number)
+    figures = sampled(remote).figures(before)
+    assert figures["queries_per_s"] > 0
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p95"] <= figures["latency_ms"]["p99"]
+    assert figures["queue_wait_p95_ms"] > 0
+    assert figures["shed_per_s"] == 0
 
 
 def test_once_is_a_table(server: Running) -> None:

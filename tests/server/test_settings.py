@@ -10,9 +10,10 @@ import pytest
 
 from synaptoroute.errors import InvalidSettingError
 from synaptoroute.server.keys import KeyRing, Scope, new_key
+from synaptoroute.server.loading import load_settings
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.running import bind, require_keys, uvicorn_config
-from synaptoroute.server.settings import ServerSettings, load_settings
+from synaptoroute.server.settings import ServerSettings
 from tests.server.serving import Process, Served
 
 KEY = new_key("a", Scope.READ)[1].line

@@ -149,7 +149,7 @@ async def test_a_request_on_its_way_when_the_signal_comes_is_answered(service: S
     writer.write(wire[:-5])
     await writer.drain()
     service.process.send_signal(signal.SIGTERM)
-    while await asyncio.to_thread(status, service, "/readyz") == 200:
+    while await asyncio.to_thread(status, service, "/readyz") == 200:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.01)
     writer.write(wire[-5:])
     answer = await asyncio.wait_for(reader.read(), SAFE_S)

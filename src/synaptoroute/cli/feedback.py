@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synaptoroute.cli import output
+from synaptoroute.cli import completion, output
 from synaptoroute.cli.history import readable
-from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, opened
+from synaptoroute.cli.routes import DEFAULT_DB, Db, Json, JsonDone, opened
 
 if TYPE_CHECKING:
     from synaptoroute.corrections import Feedback, Flip, Proposal
@@ -24,7 +24,10 @@ app = typer.Typer(
 def add(
     text: Annotated[str, typer.Argument(help="The query.")],
     *,
-    expected: Annotated[str | None, typer.Option("--expected", help="The route it should get.")] = None,
+    expected: Annotated[
+        str | None,
+        typer.Option("--expected", autocompletion=completion.route_names, help="The route it should get."),
+    ] = None,
     none: Annotated[bool, typer.Option("--none", help="It should get none.")] = False,
     note: Note = None,
     db: Db = DEFAULT_DB,
@@ -122,12 +125,14 @@ def dismiss(number: Number, *, note: Note = None, db: Db = DEFAULT_DB, as_json: 
 
 
 @app.command("forget")
-def forget(number: Number, *, db: Db = DEFAULT_DB) -> None:
+def forget(number: Number, *, db: Db = DEFAULT_DB, as_json: JsonDone = False) -> None:
     """Delete feedback with its text. What was accepted stays in the routes."""
     from synaptoroute.corrections import Corrections
 
     with readable(db) as router:
         Corrections(router).forget(number)
+    if as_json:
+        output.print_json({"forgotten": number})
     output.note(f"feedback {number} is forgotten")
 
 

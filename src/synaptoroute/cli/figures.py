@@ -76,7 +76,8 @@ class Samples:
         return totals["abstained"] / totals["queries"] if totals["queries"] else None
 
     def _latency(self, since: "Samples | None") -> dict[str, float | None]:
-        if self.traffic is not None:
+        # Queries from before the server was ready are not in its traffic.
+        if self.traffic is not None and self.traffic["totals"]["queries"]:
             return {name: self.traffic["latency_ms"][name] for name in ("p50", "p95", "p99")}
         name = "synaptoroute_request_duration_seconds"
         return {f"p{percent}": _ms(self._quantile(since, name, percent / 100)) for percent in (50, 95, 99)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,7 @@ from synaptoroute.server.keys import Caller
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.rates import Rates, client_of
 from synaptoroute.server.settings import ServerSettings
+from synaptoroute.server.shedding import too_many
 from synaptoroute.server.state import ServerState
 from synaptoroute.server.watching import METRICS
 
@@ -64,6 +66,12 @@ def head_of(scope: Scope) -> Head:
     )
 
 
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The client's own; None unless it is one."""
+    found = next((value for name, value in headers if name == b"x-request-id"), None)
+    return found if found and _REQUEST_ID.fullmatch(found) else None
+
+
 def _key(authorization: bytes | None, api_key: bytes | None) -> bytes | None:
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
@@ -103,7 +111,7 @@ class Admission:
             return None, ()
         # This one is counted already. How busy the server is shall be seen above all when it is too busy.
         if self._state.in_flight > self._state.settings.max_in_flight and path != METRICS:
-            raise Problem("overloaded", "too many requests are being answered", headers={"Retry-After": "1"})
+            raise too_many()
         if "\x00" in path or b"%00" in scope["query_string"]:
             raise Problem("invalid_path", "the path or query has a NUL character")
         self._require_host(head)

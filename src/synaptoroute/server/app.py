@@ -32,9 +32,10 @@ from synaptoroute.server import (
 )
 from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
+from synaptoroute.server.loading import load_settings
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
-from synaptoroute.server.settings import ServerSettings, load_settings, logger
+from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
 from synaptoroute.server.watching import telemetry_options
 

@@ -8,19 +8,25 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from synaptoroute.server.admission import request_id_of
 from synaptoroute.server.problems import Problem
-from synaptoroute.server.settings import ServerSettings
+from synaptoroute.server.routing import PATH
+from synaptoroute.server.state import ServerState
 
 #: Of the first line and all headers. Eight times what browsers send; the parser itself has no limit.
 MAX_HEAD_BYTES = 65_536
+_PATH = PATH.encode()
+#: Of a body that is taken in, without being read, for the sake of the connection: below 1 MB.
+_LENGTH_DIGITS = 6
 
 
-def protocol_for(settings: ServerSettings) -> type[HttpToolsProtocol]:
+def protocol_for(state: ServerState) -> type[HttpToolsProtocol]:
     """The class of a server's connections."""
 
     class Connection(_Connection):
-        head_timeout_s = settings.head_timeout_s
-        max_connections = settings.max_connections
+        head_timeout_s = state.settings.head_timeout_s
+        max_connections = state.settings.max_connections
+        served = state
 
     return Connection
 
@@ -31,10 +37,13 @@ class _Connection(HttpToolsProtocol):
     Attributes:
         head_timeout_s: For a head to be complete, from the connection's or the request's first byte on.
         max_connections: Further ones are closed at once.
+        served: The server.
     """
 
     head_timeout_s: float
     max_connections: int
+    served: ServerState
+    _shed = False
     _head_bytes = 0
     _in_head = False
     _refused: Problem | None = None
@@ -56,7 +65,7 @@ class _Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come; if it ends within a head, the rest of it must come in time."""
         super().data_received(data)
-        if self._in_head and self._timer is None and not self.transport.is_closing():
+        if (self._in_head or self._shed) and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(self.head_timeout_s, self._late)
 
     def on_message_begin(self) -> None:
@@ -77,8 +86,32 @@ class _Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request can be answered."""
         self._in_head = False
+        full = len(self.tasks) >= self.served.settings.max_in_flight
+        self._shed = (full or self.served.shedding.goes_on(self.loop.time())) and self._may_be_shed()
+        if not self._shed:
+            self._stop_timer()
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, of no interest if it will not be read."""
+        if not self._shed:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of the request is there."""
+        if not self._shed:
+            super().on_message_complete()
+            return
+        self._shed = False
         self._stop_timer()
-        super().on_headers_complete()
+        closing = self.served.draining or not self.parser.should_keep_alive()
+        self.transport.write(self.served.shedding.answer(request_id_of(self.headers), closing=closing))
+        if closing:
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or too much of it, as a problem, and close the connection."""
@@ -103,7 +136,14 @@ class _Connection(HttpToolsProtocol):
     @property
     def idle(self) -> bool:
         """Whether no request is being read or answered."""
-        return not self._in_head and (self.cycle is None or self.cycle.response_complete)
+        return not self._in_head and not self._shed and (self.cycle is None or self.cycle.response_complete)
+
+    def _may_be_shed(self) -> bool:
+        """Only the call that asks the router, if it is small and no other is before it on this connection."""
+        if self.url != _PATH or (self.cycle is not None and not self.cycle.response_complete):
+            return False
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        return len(lengths) == 1 and len(lengths[0]) <= _LENGTH_DIGITS and self.parser.get_method() == b"POST"
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

@@ -6,6 +6,7 @@ mounted into another.
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from synaptoroute.asking import RouteOptions
-from synaptoroute.errors import SynaptoRouteError
+from synaptoroute.errors import RouterOverloadedError, SynaptoRouteError
 from synaptoroute.explaining import Explanation
 from synaptoroute.models import Decision
 from synaptoroute.server.problems import Problem, documented, invalid_body, problem_of
@@ -66,6 +67,10 @@ async def _decided(state: ServerState, asked: RouteRequest, began_s: float) -> b
         else:
             decided = await state.router.aquery_many(texts, **options)
             revision, shown = decided[0].revision, _decisions.dump_json(decided)
+    except RouterOverloadedError as exc:
+        problem = problem_of(exc)
+        state.shedding.begin(asyncio.get_running_loop().time(), problem)
+        raise problem from exc
     except SynaptoRouteError as exc:
         raise problem_of(exc) from exc
     return b'{"decisions":%b,"revision":%d,"took_ms":%.3f}' % (shown, revision, (perf_counter() - began_s) * 1000)

@@ -107,7 +107,7 @@ def uvicorn_config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
     """What uvicorn is told. Raises InvalidSettingError for a certificate that cannot be used."""
     config = uvicorn.Config(
         app,
-        http=protocol_for(settings),
+        http=protocol_for(app.state.server),
         ws="none",
         log_config=None,
         access_log=False,

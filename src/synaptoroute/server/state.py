@@ -15,11 +15,13 @@ from fastapi import Depends, Request
 from synaptoroute.corrections import Corrections
 from synaptoroute.errors import RevisionConflictError, SynaptoRouteError
 from synaptoroute.router import AdaptiveRouter
+from synaptoroute.server.headers import SECURITY
 from synaptoroute.server.insight import Insight
 from synaptoroute.server.jobs import JobStore
 from synaptoroute.server.keys import ANYBODY, Caller, KeyRing, Scope
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.settings import ServerSettings, logger
+from synaptoroute.server.shedding import Shedding, Turnstile
 from synaptoroute.server.trimming import Trimmer, settle
 from synaptoroute.server.watching import Watching
 
@@ -55,6 +57,8 @@ class ServerState:
         linter: Remembers what it found.
         watching: What the server tells of itself.
         corrections: What people say about decisions.
+        shedding: Refuses queries unread, for a moment after the router had to refuse one.
+        turnstile: Through which queries come to the router.
         trimmer: Told of large bodies, whose memory it gives back.
     """
 
@@ -75,6 +79,8 @@ class ServerState:
         self.watching = Watching(router, settings)
         self.corrections = Corrections(router)
         self.trimmer = Trimmer()
+        self.shedding = Shedding(SECURITY, "/v1/route")
+        self.turnstile = Turnstile()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
         self._changes = 0
@@ -86,13 +92,13 @@ class ServerState:
             try:
                 # Not by a query, which would be counted and recorded.
                 await asyncio.to_thread(self.router.warm_up, self.settings.learn_before_ready_s)
+                if self.alone:
+                    # Learning has taken far more than what it has left.
+                    await asyncio.to_thread(settle)
                 self.ready = True
             except SynaptoRouteError:
                 logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
-        if self.alone:
-            # Learning has taken far more than what it has left.
-            await asyncio.to_thread(settle)
         self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:

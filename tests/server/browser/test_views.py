@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 from synaptoroute import AdaptiveRouter
 from synaptoroute.decision import model
 from tests.seeded import SeededEncoder, route, small_heads
-from tests.server.browser.visiting import Visit, button, toast, visiting
-from tests.server.serving import Served, serving
+from tests.server.browser.visiting import SAFE_MS, Visit, button, toast, visiting
+from tests.server.serving import Served, serving, small_router
 
 QUERIES = (resources.files("synaptoroute") / "demo" / "queries.csv").read_text(encoding="utf-8")
 
@@ -125,6 +125,10 @@ def test_pasted_lines_become_utterances_and_what_is_not_saved_is_asked_about(own
     page.locator(".virtual .item").filter(has_text="refund_status").click()
     button(page.get_by_role("dialog"), "Cancel").click()
     expect(page.locator(".editor h2")).to_have_text("order_status")
+    page.get_by_role("link", name="Map").click()
+    button(page.get_by_role("dialog"), "Cancel").click()
+    expect(page).to_have_url(re.compile("#/routes/order_status$"))
+    expect(page.locator(".editor h3")).to_have_text("13 utterances")
     button(page, "Revert").click()
     expect(page.locator(".editor h3")).to_have_text("11 utterances")
     page.locator(".virtual .item").filter(has_text="refund_status").click()
@@ -259,6 +263,27 @@ def test_the_slider_moves_along_the_curve(visit: Visit) -> None:
     expect(page.locator(".point")).not_to_contain_text("100.0 % of queries")
 
 
+def test_the_point_that_was_picked_is_put_to_use(own: Visit, own_demo: Served) -> None:
+    page = evaluated(own)
+    expect(page.locator(".card", has=page.get_by_label("Operating point"))).to_contain_text(
+        "In use: 50.0 %, the default."
+    )
+    slider = page.get_by_label("Operating point")
+    slider.focus()
+    page.keyboard.press("Home")
+    button(page, "Use this point").click()
+    button(page.get_by_role("dialog"), "Use it").click()
+    toast(page, "from now on")
+    point = own_demo.get("/v1/operating-point").json()
+    assert point["source"] == "set"
+    expect(page.locator(".point b").first).to_have_text(f"{100 * point['min_confidence']:.1f} %")
+    assert point["min_confidence"] > 0.9
+    expect(page.get_by_text("set by somebody")).to_be_visible()
+    button(page, "Forget the point set").click()
+    toast(page, "left to the fit again")
+    assert own_demo.get("/v1/operating-point").json()["source"] == "default"
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -276,6 +301,7 @@ def test_labelled_queries_are_read_as_people_have_them(visit: Visit, content: st
     expect(page.locator("main .card").first).to_contain_text(says)
 
 
+@pytest.mark.slow
 def test_a_fit_is_the_baseline_of_live_traffic(own: Visit, own_demo: Served, tmp_path: Path) -> None:
     page = own.open("evaluate")
     file = tmp_path / "queries.csv"
@@ -380,3 +406,45 @@ def test_a_snapshot_is_saved_used_and_deleted(own: Visit, own_demo: Served) -> N
     page.get_by_label("Delete snapshot before launch").click()
     button(page.get_by_role("dialog"), "Delete").click()
     expect(page.locator(".snapshot")).to_have_count(0)
+
+
+def test_a_wrong_decision_is_noted_and_mended_by_a_person(browser: Browser) -> None:
+    with small_router() as router, serving(router) as served, visiting(browser, served.url) as visit:
+        page = visit.open()
+        page.get_by_role("textbox", name="Query").fill("music anew")
+        expect(page.locator(".ranked li").first).to_contain_text("music")
+        page.get_by_label("Should be").fill("billing")
+        button(page, "It should be this").click()
+        toast(page, "Noted.")
+        before = served.get("/v1/status").json()["revision"]
+        visit.go("feedback")
+        card = page.locator(".feedback")
+        expect(card).to_contain_text("music anew")
+        expect(card).to_contain_text("should be billing")
+        button(card, "Propose a change").click()
+        offered = card.locator(".proposal", has_text="add the text")
+        # Everything is learned anew for each option.
+        offered.wait_for(timeout=6 * SAFE_MS)
+        expect(offered).to_contain_text("mends it")
+        expect(offered).to_contain_text(re.compile(r"\d+ gained · \d+ lost of \d+"))
+        expect(offered.locator("ins").first).to_have_text("billing: music anew")
+        assert served.get("/v1/status").json()["revision"] == before
+        button(offered, "Accept").click()
+        toast(page, "Accepted; History can undo it.")
+        expect(card).to_contain_text("Accepted: add the text")
+        assert "music anew" in served.get("/v1/routes/billing").json()["utterances"]
+        button(page, "Open").click()
+        expect(page.locator(".view-feedback ol").first).to_contain_text("Nothing here.")
+
+
+def test_feedback_can_be_dismissed_and_forgotten(own: Visit, own_demo: Served) -> None:
+    page = own.open("feedback")
+    page.get_by_role("textbox", name="Query").fill("who are you")
+    page.get_by_label("Right route").fill("none")
+    button(page, "Add").click()
+    button(page.locator(".feedback"), "Dismiss").click()
+    expect(page.locator(".feedback .tag")).to_have_text("dismissed")
+    button(page.locator(".feedback"), "Forget").click()
+    button(page.get_by_role("dialog"), "Forget it").click()
+    toast(page, "Forgotten.")
+    assert own_demo.get("/v1/feedback").json()["feedback"] == []

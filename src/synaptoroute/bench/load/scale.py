@@ -50,11 +50,12 @@ def build(store: Path, table: Synthetic, encoder: BaseEncoder, step: Steps) -> f
     """Add all routes, wait for the index, and close; seconds, without those it takes to make up the vectors."""
     router = AdaptiveRouter(encoder, SQLiteStorage(store))
     taken = 0.0
-    for routes, vectors in table.blocks():
-        started = perf_counter()
-        router.add_routes(routes, vectors=vectors)
-        taken += perf_counter() - started
-        step()
+    with router.loading():
+        for routes, vectors in table.blocks():
+            started = perf_counter()
+            router.add_routes(routes, vectors=vectors)
+            taken += perf_counter() - started
+            step()
     started = perf_counter()
     settle(router)
     router.close()

@@ -70,7 +70,21 @@ async function show() {
 fill(nav, VIEWS.map(([name, title, path], at) =>
   h("a", { href: `#/${name}`, data: { view: name } }, icon(path), title, h("kbd", { "aria-hidden": "true" }, at + 1))),
 h("a", { href: "docs", class: "apart" }, icon("M8 5 3 12l5 7m8-14 5 7-5 7"), "API"));
-window.addEventListener("hashchange", show);
+
+let restoring = false;
+window.addEventListener("hashchange", async (event) => {
+  if (restoring) {
+    restoring = false;
+    return;
+  }
+  // A view with something unsaved is asked before it is left.
+  if (leave.ask && !(await leave.ask())) {
+    restoring = true;
+    location.hash = new URL(event.oldURL).hash;
+    return;
+  }
+  show();
+});
 
 // ---------------------------------------------------------------------------------------------------------- bar
 function facts() {

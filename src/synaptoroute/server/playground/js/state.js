@@ -34,20 +34,26 @@ export async function refresh() {
   if (former !== undefined && former !== status.revision) events.dispatchEvent(new Event("revision"));
 }
 
-/** All routes without their utterances, in the server's order. */
+/** All routes without their utterances, in the server's order. Asked for once, however many want them. */
 export async function routes({ fresh = false } = {}) {
-  if (!fresh && listed && listedAt === status?.revision) return listed;
+  if (fresh || !listed || listedAt !== status?.revision) {
+    listedAt = status?.revision;
+    listed = listAll().catch((error) => {
+      listed = null;
+      throw error;
+    });
+  }
+  return listed;
+}
+
+async function listAll() {
   const all = [];
   let after = null;
-  let revision = null;
   do {
     const page = await get("v1/routes", { limit: PAGE, after });
     all.push(...page.routes);
     after = page.next;
-    revision = page.revision;
-  } while (after !== null && after !== undefined);
-  listed = all;
-  listedAt = revision;
+  } while (after !== null);
   return all;
 }
 

@@ -6,7 +6,7 @@ import { count, number, percent, plural, shortened } from "../format.js";
 import { alertBox, dialog, toast } from "../parts/messages.js";
 import { meter } from "../parts/figures.js";
 import { forget } from "../parts/charts.js";
-import { may, refresh, routes } from "../state.js";
+import { events, may, refresh, routes } from "../state.js";
 import { parsed } from "./labelled.js";
 import { report } from "./report.js";
 
@@ -24,7 +24,7 @@ export async function show(root) {
   const fit = h("button", { type: "button", disabled: true, title: "Learn from these queries, if that helps on held-out ones" }, "Fit…");
   const running = h("div", {});
   const shown = h("div", { class: "stack" });
-  const known = new Set((await routes()).map((route) => route.name));
+  let known = new Set();
   let queries = [];
   let controller = null;
 
@@ -119,9 +119,17 @@ export async function show(root) {
         h("div", { class: "row" }, evaluate, fit, h("button", { type: "button", onclick: () => file.click() }, "Open a file…"), file,
           h("button", { type: "button", class: "quiet", onclick: () => { input.value = ""; read(); } }, "Clear"))),
       running, shown));
-  read();
+  const learnNames = async () => {
+    known = new Set((await routes()).map((route) => route.name));
+    read();
+  };
   draw();
-  return () => controller?.abort();
+  await learnNames();
+  events.addEventListener("revision", learnNames);
+  return () => {
+    events.removeEventListener("revision", learnNames);
+    controller?.abort();
+  };
 }
 
 function askFit() {

@@ -1,13 +1,14 @@
 // Decisions that were wrong, what would mend them, what that would gain and lose; accepted by a person or dismissed.
 
-import { get, job, post } from "../api.js";
+import { call, get, job, post } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ago, count, percent, shortened } from "../format.js";
-import { alertBox, complain, toast } from "../parts/messages.js";
+import { alertBox, complain, confirmed, toast } from "../parts/messages.js";
 import { routePicker } from "../parts/picker.js";
 import { may, refresh } from "../state.js";
 
 const STATES = [["", "All"], ["open", "Open"], ["proposed", "Proposed"], ["accepted", "Accepted"], ["dismissed", "Dismissed"]];
+const PAGE = 50;
 const TONE = { open: "warn", proposed: "info", accepted: "good", dismissed: "" };
 
 export async function show(root) {
@@ -15,12 +16,22 @@ export async function show(root) {
   const list = h("ol", { class: "stack" });
   let state = "";
 
-  const load = async () => {
+  const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => load(next) }, "Show older");
+  let next = null;
+
+  const load = async (before = null) => {
     fill(tabs, STATES.map(([value, label]) => h("button", { type: "button", "aria-pressed": String(state === value), onclick: () => { state = value; load(); } }, label)));
+    if (!may("write")) {
+      fill(list, h("li", { class: "card empty" }, "These are texts that others have sent. Reading them takes a key with the scope write."));
+      return;
+    }
     try {
-      const answer = await get("v1/feedback", { state });
-      const items = answer.feedback ?? answer.items ?? [];
-      fill(list, items.length ? items.map((item) => card(item, load)) : h("li", { class: "card empty" }, "Nothing here. Say on “Try a query” that a decision was wrong, or send it to POST /v1/feedback."));
+      const answer = await get("v1/feedback", { state, before, limit: PAGE });
+      const cards = answer.feedback.map((item) => card(item, load));
+      if (before !== null) list.append(...cards);
+      else fill(list, cards.length ? cards : h("li", { class: "card empty" }, "Nothing here. Say on “Try a query” that a decision was wrong, or send it to POST /v1/feedback."));
+      next = answer.next;
+      more.hidden = next === null;
     } catch (error) {
       fill(list, h("li", {}, alertBox(error)));
     }
@@ -46,7 +57,7 @@ export async function show(root) {
   };
   fill(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Feedback"), h("p", {}, "Nothing is learned silently: a proposal shows what it gains and loses on held-out queries, and waits for a person."))),
-    h("div", { class: "stack" }, h("form", { class: "card row", onsubmit: send }, text, right, h("button", { type: "submit" }, "Add")), tabs, list));
+    h("div", { class: "stack" }, h("form", { class: "card row", onsubmit: send }, text, right, h("button", { type: "submit" }, "Add")), tabs, list, more));
   await load();
 }
 
@@ -76,7 +87,13 @@ function card(item, changed) {
     }).finally(() => { propose.disabled = false; })),
   }, item.state === "proposed" ? "Propose anew" : "Propose a change");
   const dismiss = h("button", { type: "button", class: "quiet", onclick: () => act(() => post(`${path}/dismiss`), "Dismissed.") }, "Dismiss");
-  const accept = (option) => h("button", {
+  const forget = async () => {
+    if (!(await confirmed("Forget this feedback?", "Its text is deleted. What was accepted stays in the routes.", { yes: "Forget it", danger: true }))) return;
+    act(() => call("DELETE", path), "Forgotten.");
+  };
+  // Doing nothing is dismissing it.
+  const accept = (option) => option.key !== "nothing" && h("button", {
+    disabled: option.min_confidence !== null && !may("admin"),
     type: "button", class: option.key === item.proposal.recommended ? "primary" : null,
     onclick: () => act(() => post(`${path}/accept`, { option: option.key }), "Accepted; History can undo it."),
   }, "Accept");
@@ -92,7 +109,7 @@ function card(item, changed) {
       `, revision ${item.outcome.revision}`, item.outcome.actor && `, by ${item.outcome.actor}`, "."),
     open && item.proposal && proposed(item.proposal, may("write") ? accept : () => null),
     says,
-    open && may("write") && h("div", { class: "row" }, propose, dismiss));
+    (open || may("admin")) && h("div", { class: "row" }, open && [propose, dismiss], may("admin") && h("button", { type: "button", class: "quiet danger", onclick: forget }, "Forget")));
 }
 
 const ORIGINS = { fit: "labelled queries", feedback: "other feedback", utterance: "utterances left out" };

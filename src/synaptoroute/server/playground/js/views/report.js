@@ -23,7 +23,7 @@ export function report(found) {
       tile("Accuracy", percent(found.accuracy), `${percent(found.accuracy_interval[0])} to ${percent(found.accuracy_interval[1])}`),
       tile("In scope", percent(found.in_scope_accuracy), `right, of ${count(found.n_in_scope)}`),
       tile("Out of scope", percent(found.oos_recall), `rejected, of ${count(found.n - found.n_in_scope)}`),
-      tile("First choice", percent(found.best_match_accuracy), "right, in scope, if none abstained"),
+      tile("First choice", percent(found.best_match_accuracy), "right, in scope"),
       tile("AUROC", found.auroc === null ? "–" : number(found.auroc), "in scope against out"),
       tile("Calibration error", percent(found.ece), "of the confidence"),
       tile("Wrong", count(found.failures.length), `of ${count(found.n)}`)),
@@ -40,11 +40,15 @@ function operatingPoint(found) {
   const says = h("p", { class: "point", role: "status" });
   const slider = h("input", { type: "range", min: 0, max: Math.max(points.length - 1, 0), step: 1, "aria-label": "Operating point" });
   const apply = h("button", { type: "button", class: "primary", disabled: !may("admin") }, "Use this point");
-  const reset = h("button", { type: "button", disabled: !may("admin") }, "Back to the default");
-  let at = 0;
+  const reset = h("button", { type: "button", disabled: !may("admin") }, "Forget the point set");
+  let at = null;
 
   const coverage = points.map((point) => point.coverage * 100);
   const precision = points.map((point) => point.precision * 100);
+  const standing = (least) => {
+    const below = points.findIndex((point) => point.min_confidence < least);
+    return below < 0 ? points.length - 1 : Math.max(below - 1, 0);
+  };
   const picked = () => points.map((_, place) => (place === at ? precision[place] : null));
   const curve = chart(({ axis, colour }) => ({
     scales: { x: { time: false, range: [0, 100] }, y: { range: (_, low) => [Math.max(0, Math.floor((low - 4) / 5) * 5), 100.5] } },
@@ -70,7 +74,7 @@ function operatingPoint(found) {
   const put = async (value) => {
     try {
       await call("PUT", "v1/operating-point", { body: { min_confidence: value } });
-      toast(value === null ? "The operating point is the default again." : `The router abstains below ${percent(value)} from now on.`);
+      toast(value === null ? "The operating point is left to the fit again, or to the default." : `The router abstains below ${percent(value)} from now on.`);
       await refresh();
       await tell();
     } catch (error) {
@@ -89,14 +93,14 @@ function operatingPoint(found) {
     try {
       const { min_confidence: value, source } = await get("v1/operating-point");
       now.textContent = `In use: ${percent(value)}, ${POINT_SOURCES[source] ?? source}.`;
+      return value;
     } catch (error) {
       now.textContent = error.message;
+      return null;
     }
   };
-  tell();
-  // Begin where the router stands by default.
-  const start = points.findIndex((point) => point.min_confidence < 0.5);
-  if (points.length) queueMicrotask(() => move(start < 1 ? points.length - 1 : start - 1));
+  // Begin where the router stands.
+  tell().then((value) => points.length && at === null && move(standing(value ?? 0.5)));
   return h("section", { class: "card stack" }, h("h2", {}, "Coverage and precision"), curve, slider, says, h("div", { class: "row" }, apply, reset), now);
 }
 

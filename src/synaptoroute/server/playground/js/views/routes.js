@@ -100,9 +100,10 @@ export async function show(root, wanted) {
   const unload = (event) => open?.dirty() && event.preventDefault();
   events.addEventListener("revision", changed);
   window.addEventListener("beforeunload", unload);
-  return () => {
+  const leave = () => {
     events.removeEventListener("revision", changed);
     window.removeEventListener("beforeunload", unload);
     open?.close();
   };
+  return Object.assign(leave, { ask: leaveOpen });
 }

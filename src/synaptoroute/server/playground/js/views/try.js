@@ -31,7 +31,8 @@ export function show(root) {
     rows: 2, class: "query", "aria-label": "Query", placeholder: "Type what a user would say…", data: { first: "" },
     spellcheck: "false", value: typed, maxlength: 32768,
   });
-  const answer = h("div", { class: "answer stack", "aria-live": "polite" });
+  const answer = h("div", { class: "answer stack" });
+  const spoken = h("p", { class: "visually-hidden", role: "status" });
   const past = h("ol", { class: "past" });
   const options = optionFields(() => ask.flush());
   let asked = 0;
@@ -62,6 +63,8 @@ export function show(root) {
   }, WAIT_MS);
 
   const remember = debounced((text, decision) => {
+    // Once typing has stopped, for those who hear the page: every letter would be too much.
+    spoken.textContent = `${decision.name ?? "none"}, ${percent(decision.confidence)} sure`;
     if (recent[0]?.text === text) recent.shift();
     recent.unshift({ text, name: decision.name, confidence: decision.confidence });
     recent.length = Math.min(recent.length, KEPT);
@@ -83,7 +86,7 @@ export function show(root) {
   fill(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Try a query"), h("p", {}, "The decision follows what you type; nothing is stored."))),
     h("div", { class: "try-grid" },
-      h("div", { class: "stack" }, h("div", { class: "card ask" }, query, options.element), answer),
+      h("div", { class: "stack" }, h("div", { class: "card ask" }, query, options.element), answer, spoken),
       h("aside", { class: "stack" }, h("div", { class: "card" }, h("h2", {}, "Asked lately"), past))));
   drawPast();
   fill(answer, nothing());
