@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Iterator
 from importlib import resources
@@ -21,6 +22,8 @@ from synaptoroute.encoder import BundledEncoder
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.route_files import read_routes
 from synaptoroute.storage import SQLiteStorage
+from tests.seeded import SeededEncoder
+from tests.seeded import route as seeded_route
 
 DEMO = resources.files("synaptoroute") / "demo"
 
@@ -304,3 +307,31 @@ def test_the_promised_precision_holds_on_new_draws() -> None:
             missed += fresh[fresh >= threshold].mean() < 0.8
     assert promised > 150
     assert missed <= 0.08 * promised
+
+
+def test_progress_is_told_and_ends_what_it_is_told_of() -> None:
+    queries = [f"{name} query {number}" for number in range(12) for name in ("a", "b")]
+    labels = [query[0] for query in queries]
+    told: list[tuple[int, int]] = []
+
+    class Stop(Exception):  # noqa: N818 - no error
+        pass
+
+    def stop_at(step: int, done: int, total: int) -> None:
+        told.append((done, total))
+        if len(told) == step:
+            raise Stop
+
+    with AdaptiveRouter(SeededEncoder()) as router:
+        router.add_routes([seeded_route("a"), seeded_route("b")])
+        router.wait_until_fitted()
+        router.evaluate(queries, labels, progress=lambda done, total: told.append((done, total)))
+        assert told == [(24, 24)]
+        # After the queries are encoded, and while it learns from them.
+        for step in (1, 3):
+            told.clear()
+            with pytest.raises(Stop):
+                router.fit(queries, labels, force=True, progress=functools.partial(stop_at, step))
+            assert router.snapshot.labelled is None
+        assert router.fit(queries, labels, force=True, progress=lambda done, total: told.append((done, total))).applied
+        assert set(told) == {(24, 24)}

@@ -377,3 +377,42 @@ def test_of_two_processes_that_race_exactly_one_wins_each_round(tmp_path: Path) 
     for racer in racers:
         racer.communicate(timeout=30)
         assert racer.returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------ all of the routes
+def test_replacing_all_routes_is_one_change_and_encodes_only_what_is_new() -> None:
+    encoder = SeededEncoder()
+    with AdaptiveRouter(encoder) as router:
+        router.add_routes([route("a"), route("b")])
+        before = encoder.encoded
+        told: list[tuple[int, int]] = []
+        wanted = [route("b", 0, 1, 9), route("c", 1)]
+        revision = router.replace_routes(wanted, progress=lambda done, total: told.append((done, total)))
+        assert revision == 2
+        assert list(by_name(router).values()) == wanted
+        assert encoder.encoded == before + 2
+        assert told[-1] == (2, 2)
+        assert {entry.cause for entry in router.history() if entry.revision == 2} == {"replacement of all routes"}
+        assert router.replace_routes(wanted) == revision
+        with pytest.raises(InvalidInputError, match="given twice"):
+            router.replace_routes([route("a"), route("a", 5)])
+
+
+def test_going_back_can_be_tied_to_what_was_seen(router: AdaptiveRouter) -> None:
+    router.add_route(route("a"))
+    router.save_snapshot("one")
+    seen = router.revision
+    router.add_route(route("b"))
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: router.rollback(0, expected_revision=seen),
+        lambda: router.use_snapshot("one", expected_revision=seen),
+        lambda: router.replace_routes([], expected_revision=seen),
+    )
+    for change in changes:
+        with pytest.raises(RevisionConflictError, match="the routes are at revision 2, not at 1"):
+            change()
+        assert set(by_name(router)) == {"a", "b"}
+    assert router.use_snapshot("one", expected_revision=router.revision) == 3
+    assert router.rollback(2, expected_revision=3) == 4
+    assert router.replace_routes([], expected_revision=4) == 5
+    assert len(router) == 0

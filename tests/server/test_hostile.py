@@ -10,6 +10,7 @@ import pytest
 
 from synaptoroute.bench.http.service import Service, serving
 from tests.server.abuse.running import NAMES, SETTINGS, Report, attack_all
+from tests.server.abuse.schema import KEYED, OPEN, explore
 from tests.server.abuse.wire import MARK
 
 #: What memory may grow by.
@@ -50,3 +51,20 @@ def test_memory_is_what_it_was(report: Report) -> None:
 def test_nothing_hostile_is_logged_and_no_mistake_was_made(report: Report) -> None:
     assert "Traceback" not in report.log
     assert MARK not in report.log
+
+
+# --------------------------------------------------------------------------------------------------------- its schema
+@pytest.mark.parametrize("kind", [OPEN, KEYED])
+def test_requests_made_up_from_the_description_are_answered_by_it(kind: str) -> None:
+    outcome = explore(kind, examples=2)
+    assert outcome.faults == []
+    assert outcome.operations > 25
+    assert outcome.requests > outcome.operations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [OPEN, KEYED])
+def test_many_more_of_them_are_and_memory_stays(kind: str) -> None:
+    outcome = explore(kind, examples=40)
+    assert outcome.faults == []
+    assert outcome.growth_bytes < MOST_BYTES

@@ -11,12 +11,13 @@ from synaptoroute.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from synaptoroute.server.app import create_app
+    from synaptoroute.server.loading import load_settings
     from synaptoroute.server.running import serve
-    from synaptoroute.server.settings import ServerSettings, load_settings
+    from synaptoroute.server.settings import ServerSettings
 
 __all__ = ["create_app", "ServerSettings", "load_settings", "serve"]
 
-_HOMES = {"create_app": "app", "ServerSettings": "settings", "load_settings": "settings", "serve": "running"}
+_HOMES = {"create_app": "app", "ServerSettings": "settings", "load_settings": "loading", "serve": "running"}
 #: Of the extra. Anything else that is missing is a mistake of its own.
 _PACKAGES = {"fastapi", "starlette", "uvicorn", "limits", "pydantic_settings", "prometheus_client", "yaml"}
 

@@ -32,9 +32,10 @@ from synaptoroute.server import (
 )
 from synaptoroute.server.admission import Admission
 from synaptoroute.server.guards import Guard
+from synaptoroute.server.loading import load_settings
 from synaptoroute.server.opening import open_router
 from synaptoroute.server.problems import Problem, invalid, problem_of
-from synaptoroute.server.settings import ServerSettings, load_settings, logger
+from synaptoroute.server.settings import ServerSettings, logger
 from synaptoroute.server.state import ServerState
 from synaptoroute.server.watching import telemetry_options
 
@@ -115,11 +116,15 @@ class _Service(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ServerState = app.state.server
-    starting = asyncio.create_task(state.start())
+    starting: list[asyncio.Task[Any]] = [asyncio.create_task(state.start())]
+    if state.settings.docs:
+        # Beforehand and in a thread: made when it is first asked for, it would hold up everybody for a second.
+        starting.append(asyncio.create_task(asyncio.to_thread(app.openapi)))
     try:
         yield
     finally:
-        starting.cancel()
+        for task in starting:
+            task.cancel()
         await state.stop()
 
 

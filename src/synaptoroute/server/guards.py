@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from time import perf_counter
-from typing import Any
 
-from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synaptoroute.history import acting_as
 from synaptoroute.observability.context import request_id
 from synaptoroute.server import routing
 from synaptoroute.server.admission import Admission, Head, head_of, with_encoded_slashes
+from synaptoroute.server.bodies import GoneError, check, counted, replayed, too_large, too_slow, whole, without_nul
 from synaptoroute.server.headers import SECURITY, Headers
 from synaptoroute.server.problems import Problem, problem_of
 from synaptoroute.server.settings import logger
@@ -31,12 +29,8 @@ _LATER = {"Retry-After": "1"}
 #: A body that is read by its endpoint as it comes, not beforehand.
 STREAMED = frozenset({"/v1/import"})
 LABELLED = frozenset({"/v1/fit", "/v1/evaluate"})
-#: Of a body; no endpoint knows half as many. Each unknown one would become an error, and take a hundred times its size.
-MAX_FIELDS = 64
 #: From this size on, a body is checked in a thread: the loop would stand still for a millisecond and more.
 _CHECKED_IN_LOOP_BYTES = 128 << 10
-#: A NUL in a string, with an even number of backslashes before its own.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Guard:
@@ -87,7 +81,7 @@ class Guard:
             await self._admitted(leaving.scope, head, receive, leaving)
         except Problem as problem:
             await leaving.problem(problem, scope)
-        except _Gone:
+        except GoneError:
             pass
         except asyncio.CancelledError:
             if not leaving.started:
@@ -116,28 +110,28 @@ class Guard:
             else settings.max_body_bytes
         )
         if head.length is not None and head.length > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if path in STREAMED:
             self._state.trimmer.soon()
-            receive = _counted(receive, limit, settings.body_timeout_s)
+            receive = counted(receive, limit, settings.body_timeout_s)
         elif head.length or head.chunked:
             if head.chunked or (head.length or 0) >= LARGE_BYTES:
                 self._state.trimmer.soon()
             try:
                 async with asyncio.timeout(settings.body_timeout_s):
-                    body = await _whole(receive, limit)
+                    body = await whole(receive, limit)
             except TimeoutError:
-                raise _too_slow(settings.body_timeout_s) from None
+                raise too_slow(settings.body_timeout_s) from None
             if path == routing.PATH and scope["method"] == "POST" and not self._traced:
                 leaving.route = path
                 await self._state.turnstile.passed()
-                await leaving.json(await routing.answer(self._state, _without_nul(body)))
+                await leaving.json(await routing.answer(self._state, without_nul(body)))
                 return
             if len(body) > _CHECKED_IN_LOOP_BYTES:
-                await asyncio.to_thread(_check, body)
+                await asyncio.to_thread(check, body)
             else:
-                _check(body)
-            receive = _replayed(body, receive)
+                check(body)
+            receive = replayed(body, receive)
         scope.setdefault("state", {})
         scope["state"]["request_id"] = head.request_id
         if caller is None:
@@ -146,10 +140,6 @@ class Guard:
         scope["state"]["caller"] = caller
         with acting_as(caller.actor):
             await self.app(scope, receive, leaving)
-
-
-class _Gone(Exception):  # noqa: N818 - nobody is left to be told
-    """The client has left before its body was complete."""
 
 
 class _Leaving:
@@ -189,7 +179,7 @@ class _Leaving:
 
     async def json(self, body: bytes) -> None:
         """Answer with JSON."""
-        await self._whole(200, body, _JSON)
+        await self._send_whole(200, body, _JSON)
 
     async def problem(self, problem: Problem, scope: Scope) -> None:
         """Answer with a problem."""
@@ -197,9 +187,9 @@ class _Leaving:
         body = problem.body(instance=raw.decode("ascii", "replace")[:1_000], request_id=self._id[1].decode())
         own = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers.items())
         self.extra = tuple(pair for pair in self.extra if pair[0] not in {name for name, _ in own})
-        await self._whole(problem.status, body, (*_PROBLEM, *own))
+        await self._send_whole(problem.status, body, (*_PROBLEM, *own))
 
-    async def _whole(self, status: int, body: bytes, own: Headers) -> None:
+    async def _send_whole(self, status: int, body: bytes, own: Headers) -> None:
         self.started, self.status = True, status
         headers = [*own, (b"content-length", b"%d" % len(body)), self._id, *self.extra, *self._closing, *SECURITY]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -216,92 +206,3 @@ def _log_access(scope: Scope, head: Head, leaving: _Leaving, began_s: float) -> 
     fields = {"client": client, "method": scope["method"], "path": path, "status": leaving.status, "took_ms": took_ms}
     shown = "%s %s %s %d %.1f ms %s"
     access.info(shown, client, scope["method"], path, leaving.status, took_ms, head.request_id, extra=fields)
-
-
-# --------------------------------------------------------------------------------------------------------- bodies
-async def _whole(receive: Receive, limit: int) -> bytes:
-    """A body, whose bytes are counted as they come: a length can be left out, or be wrong."""
-    message = await receive()
-    if message["type"] != "http.request":
-        raise _Gone
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        if size > limit:
-            raise _too_large(limit)
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if size > limit:
-        raise _too_large(limit)
-    return b"".join(parts)
-
-
-def _counted(receive: Receive, limit: int, timeout_s: float) -> Receive:
-    """``receive`` that gives no more than the limit, and within the time."""
-    size = 0
-    ends_at_s = asyncio.get_running_loop().time() + timeout_s
-
-    async def counting() -> Message:
-        nonlocal size
-        try:
-            async with asyncio.timeout_at(ends_at_s):
-                message = await receive()
-        except TimeoutError:
-            raise _too_slow(timeout_s) from None
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise _too_large(limit)
-        return message
-
-    return counting
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """``receive`` that gives the body that was read, and then what comes after it."""
-    given = False
-
-    async def replaying() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replaying
-
-
-def _without_nul(body: bytes) -> bytes:
-    # PostgreSQL has no NUL in texts, and nobody means one.
-    if b"\\u0000" in body and _NUL.search(body):
-        raise Problem("invalid_request", "a string has a NUL character (\\u0000); remove it")
-    return body
-
-
-def _check(body: bytes) -> Any:
-    """Whether the body is JSON, not nested beyond what can be handled, and free of NUL, NaN and lone surrogates."""
-    try:
-        content = from_json(_without_nul(body), allow_inf_nan=False)
-    except ValueError as exc:
-        raise Problem("invalid_json", f"the body is not JSON: {_place(exc)}") from None
-    if isinstance(content, dict) and len(content) > MAX_FIELDS:
-        raise Problem("invalid_request", f"the body has {len(content):,} fields, at most {MAX_FIELDS} are accepted")
-
-
-def _place(exc: ValueError) -> str:
-    """What the parser says: what is wrong and where, without the content."""
-    return str(exc)[:200]
-
-
-def _too_large(limit: int) -> Problem:
-    return Problem("body_too_large", f"the body has more than {limit:,} bytes, which is the most that is accepted here")
-
-
-def _too_slow(timeout_s: float) -> Problem:
-    return Problem("body_timeout", f"the body was not complete within {timeout_s:g} s", headers={"Connection": "close"})

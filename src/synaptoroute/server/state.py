@@ -92,13 +92,13 @@ class ServerState:
             try:
                 # Not by a query, which would be counted and recorded.
                 await asyncio.to_thread(self.router.warm_up, self.settings.learn_before_ready_s)
+                if self.alone:
+                    # Learning has taken far more than what it has left.
+                    await asyncio.to_thread(settle)
                 self.ready = True
             except SynaptoRouteError:
                 logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
-        if self.alone:
-            # Learning has taken far more than what it has left.
-            await asyncio.to_thread(settle)
         self.insight.begin()
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:

@@ -34,8 +34,8 @@ _DISTINCT_S = 3.0
 _MOST_DISTINCT = 60_000
 _MEMORY_EVERY_S = 0.5
 _IDLE = 50
-#: Room for what waits in the server (1,024 queries) and what is being refused.
-_CONNECTIONS, _MOST = 256, 1_900
+#: Opened beforehand, as those of a proxy: room for what waits in the server (1,024 queries) and what is being refused.
+_CONNECTIONS, _MOST = 1_400, 1_900
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,8 @@ class _Compared:
     def __init__(self, load: _Load, router: AdaptiveRouter, texts: Sequence[str], folder: Path) -> None:
         self.load = load
         self._router = router
+        # At least one request, if there are very few texts.
+        texts = list(islice(cycle(texts), max(len(texts), load.size)))
         count = len(texts) // load.size
         self._texts = list(texts[: count * load.size])
         # One connection does by itself what others do in turns; a part of it is enough.
