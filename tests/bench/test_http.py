@@ -60,8 +60,8 @@ def test_a_tiny_run_measures_everything_and_comes_back_from_its_file(
     assert overload.offered_per_s <= 1.5 * OVERLOAD * overload.capacity_per_s
     assert overload.memory_peak.resident_bytes >= overload.memory_after.resident_bytes > 0
     manifest = LoadManifest.begin("http", command="x", rounds=1, encoder=subject.encoder, dataset=DataInfo.of(TINY))
-    for row in rows:
-        manifest = manifest.with_row(row)
+    for one in rows:
+        manifest = manifest.with_row(one)
     write_manifest(manifest, tmp_path / "http.json")
     again = read(tmp_path / "http.json")
     assert again == manifest

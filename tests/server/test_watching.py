@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from synaptoroute.errors import InvalidSettingError
 from synaptoroute.server.app import create_app
-from synaptoroute.server.settings import ServerSettings, load_settings
+from synaptoroute.server.loading import load_settings
+from synaptoroute.server.settings import ServerSettings
 from tests.server.serving import SAFE_S, Process, Served, problem, serving, small_router, until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -116,11 +116,15 @@ class _Service(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ServerState = app.state.server
-    starting = asyncio.create_task(state.start())
+    starting: list[asyncio.Task[Any]] = [asyncio.create_task(state.start())]
+    if state.settings.docs:
+        # Beforehand and in a thread: made when it is first asked for, it would hold up everybody for a second.
+        starting.append(asyncio.create_task(asyncio.to_thread(app.openapi)))
     try:
         yield
     finally:
-        starting.cancel()
+        for task in starting:
+            task.cancel()
         await state.stop()
 
 

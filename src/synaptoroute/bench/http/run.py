@@ -105,6 +105,8 @@ class ClosedRun(Run):
         started = perf_counter()
         for connection in self.connections:
             self._next(connection)
+        if not order.count:
+            self._ended.set()
         async with asyncio.timeout(PATIENCE_S + order.count / 10):
             await self._ended.wait()
         return self.outcome(perf_counter() - started, order.count)
