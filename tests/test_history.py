@@ -403,11 +403,12 @@ def test_going_back_can_be_tied_to_what_was_seen(router: AdaptiveRouter) -> None
     router.save_snapshot("one")
     seen = router.revision
     router.add_route(route("b"))
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: router.rollback(0, expected_revision=seen),
         lambda: router.use_snapshot("one", expected_revision=seen),
         lambda: router.replace_routes([], expected_revision=seen),
-    ):
+    )
+    for change in changes:
         with pytest.raises(RevisionConflictError, match="the routes are at revision 2, not at 1"):
             change()
         assert set(by_name(router)) == {"a", "b"}

@@ -25,9 +25,10 @@ from synaptoroute.table import RouteTable
 
 #: How often a change is planned because others were faster. Who wins is chance: losing so often in a row means that
 #: something else is wrong.
-PLANS = 32
-#: Longest random pause before planning anew, from the third time on.
-_PAUSE_S = 0.01
+PLANS = 64
+#: Longest random pause before planning anew the third time. It doubles from then on up to the second: who is slow would
+#: else lose again and again to those who are quick, for the store lets them in one after another.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.3
 
 
 class Following:
@@ -130,7 +131,8 @@ class Following:
 def pause(lost: int) -> None:
     """Before planning anew for the ``lost``-th time: those who collide shall not do so in step."""
     if lost > 1:
-        time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - spreads load, hides nothing
+        longest_s = min(_PAUSE_S * 2 ** (lost - 2), _LONGEST_PAUSE_S)
+        time.sleep(random.uniform(0, longest_s))  # noqa: S311 - spreads load, hides nothing
 
 
 def _the_same(former: LabelledQueries | None, latest: LabelledQueries | None) -> LabelledQueries | None:

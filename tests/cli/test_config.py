@@ -152,6 +152,10 @@ def test_the_environment_goes_before_the_file_also_between_store_and_routes(monk
     assert "gone.db" in run("route", "will it rain", "--db", "gone.db").stderr
     monkeypatch.setenv("SYNAPTOROUTE_DB", "of-environment.db")
     assert "of-environment.db" in run("route", "will it rain").stderr
+    monkeypatch.setenv("SYNAPTOROUTE_ROUTES", "routes.json")
+    assert "of-environment.db" in run("route", "will it rain").stderr, "said in one place, the store is the truth"
+    monkeypatch.delenv("SYNAPTOROUTE_DB")
+    assert run("route", "will it rain").code == 0
 
 
 def test_the_encoder_and_the_least_confidence_hold_for_every_command() -> None:

@@ -208,6 +208,8 @@ def test_it_serves_as_another_user_where_only_its_volume_can_be_written(image: I
         assert imported["added"] == 1
         (decision,) = asked(f"{url}/v1/route", key["key"], {"text": "pay my bill"})["decisions"]
         assert decision["matches"][0]["name"] == "billing"
+        with urllib.request.urlopen(f"{url}/", timeout=60) as page:  # noqa: S310 - of loopback
+            assert "<script" in page.read().decode(), "the playground's files are in the wheel"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     written = [path for path in image.data.rglob("*") if path.is_file()]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from synaptoroute.errors import InvalidSettingError
+from synaptoroute.server.app import create_app
 from synaptoroute.server.keys import KeyRing, Scope, new_key
 from synaptoroute.server.loading import load_settings
 from synaptoroute.server.opening import open_router
@@ -170,7 +171,7 @@ def test_a_certificate_that_is_none_is_told(served: Served, tmp_path: Path) -> N
     (tmp_path / "c.pem").write_text("nonsense")
     settings = ServerSettings(tls_certificate=tmp_path / "c.pem", tls_key=tmp_path / "c.pem")
     with pytest.raises(InvalidSettingError, match="settings tls_certificate and tls_key: they cannot be used"):
-        uvicorn_config(settings, served.state)  # type: ignore[arg-type]  # it does not get that far
+        uvicorn_config(settings, create_app(served.state.router, settings=settings))
 
 
 @pytest.mark.parametrize(

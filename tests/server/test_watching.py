@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from synaptoroute.errors import InvalidSettingError
 from synaptoroute.server.app import create_app
-from synaptoroute.server.settings import ServerSettings, load_settings
+from synaptoroute.server.loading import load_settings
+from synaptoroute.server.settings import ServerSettings
 from tests.server.serving import SAFE_S, Process, Served, problem, serving, small_router, until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -103,7 +104,9 @@ def test_a_server_leaves_the_router_as_it_found_it(tmp_path: Path) -> None:
         assert router._hooks.queries == ()
 
 
-def test_settings_that_cannot_work_stop_the_start_and_are_named(tmp_path: Path) -> None:
+def test_settings_that_cannot_work_stop_the_start_and_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with small_router() as router:
         blocked = tmp_path / "file"
         blocked.write_text("")
@@ -111,6 +114,10 @@ def test_settings_that_cannot_work_stop_the_start_and_are_named(tmp_path: Path) 
             create_app(router, settings=ServerSettings(records=blocked / "decisions.jsonl"))
         with pytest.raises(InvalidSettingError, match="setting records_key:"):
             create_app(router, settings=ServerSettings(records=tmp_path / "r.jsonl", records_queries="hash"))
+        assert router._hooks.queries == ()
+        monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+        with pytest.raises(InvalidSettingError, match=r"setting telemetry: .*OTEL_EXPORTER_OTLP_ENDPOINT"):
+            create_app(router, settings=ServerSettings(telemetry=True, records=tmp_path / "r.jsonl"))
         assert router._hooks.queries == ()
     with pytest.raises(InvalidSettingError, match="records_queries"):
         load_settings(records_queries="everything")

@@ -33,7 +33,7 @@ def router_over(context: typer.Context, db: Path, routes: Path | None) -> Iterat
     """A router over the file of routes or over the store, whichever was said nearer by; closed at the end.
 
     The command line is nearest, then comes the environment, then the file of settings. Where both were said in the same
-    place, it is the file of routes.
+    place it is the store, as for the server, which takes the file over only into an empty one.
 
     Raises:
         typer.BadParameter: Both were given on the command line.
@@ -42,7 +42,7 @@ def router_over(context: typer.Context, db: Path, routes: Path | None) -> Iterat
     store_by, routes_by = (_nearness(context, name) for name in ("db", "routes"))
     if routes and routes_by == store_by == _NEARNESS["COMMANDLINE"]:
         raise typer.BadParameter("give --db or --routes, not both")
-    if routes is None or store_by > routes_by:
+    if routes is None or store_by >= routes_by:
         with opened(db) as router:
             yield router
         return

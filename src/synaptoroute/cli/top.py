@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 #: Seconds that the line of queries shows at most.
-_SHOWN_S = 120
+_SHOWN_S = 60
 
 
 def top(

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 from synaptoroute.calibrating import Encode
 from synaptoroute.corrections.effects import effect_of
-from synaptoroute.corrections.options import ideas
+from synaptoroute.corrections.options import NOTHING, ideas
 from synaptoroute.corrections.records import Decided, Feedback, Option, OptionKey, Origin, Proposal
 from synaptoroute.corrections.replay import Replay
 from synaptoroute.corrections.rows import digest_of
 from synaptoroute.decision.policy import Limits
 from synaptoroute.errors import InvalidInputError
+from synaptoroute.models import Decision
 from synaptoroute.table import RouteTable
 
 #: With fewer checks, a warning says that they tell little.
@@ -53,6 +54,9 @@ def proposal(
         raise InvalidInputError(f"there is no route {expected!r} any more; dismiss the feedback, or add the route")
     (decision,) = table.decide([text], encode((text,)), limits=limits)
     found = ideas(table, text, expected, decision, own_point=limits.min_confidence is not None)
+    decided = Decided(name=decision.name, confidence=decision.confidence, revision=table.revision)
+    if len(found) == 1:
+        return _nothing_to_do(table, feedback, decision, decided, basis)
     done, total = 0, len(found)
     replay = Replay(
         table,
@@ -87,12 +91,34 @@ def proposal(
         revision=table.revision,
         basis=basis,
         at=datetime.now(UTC),
-        decided=Decided(name=decision.name, confidence=decision.confidence, revision=table.revision),
+        decided=decided,
         checks=checks,
         out_of_scope=outside,
         options=(*doing, nothing),
         recommended=_recommended(doing),
-        warnings=tuple(_warnings(table, feedback, decision.name, checks, outside)),
+        warnings=(*_disagreements(table, feedback), *_weaknesses(checks, outside)),
+    )
+
+
+def _nothing_to_do(table: RouteTable, feedback: Feedback, decision: Decision, decided: Decided, basis: str) -> Proposal:
+    """Where nothing can be tried, nothing need be asked either."""
+    right = decision.name == feedback.expected
+    why = "the text is decided as it should be by now" if right else "nothing that could be changed was found"
+    nothing = Option(
+        key=NOTHING.key,
+        summary=NOTHING.summary,
+        effect=effect_of((), (), (), expected=feedback.expected, decision=decision),
+    )
+    return Proposal(
+        revision=table.revision,
+        basis=basis,
+        at=datetime.now(UTC),
+        decided=decided,
+        checks={},
+        out_of_scope=0,
+        options=(nothing,),
+        recommended=nothing.key,
+        warnings=(why, *_disagreements(table, feedback)),
     )
 
 
@@ -113,30 +139,33 @@ def _recommended(options: Sequence[Option]) -> OptionKey:
     return best.key if best is not None and best.effect.fixes and best.effect.net >= 0 else "nothing"
 
 
-def _warnings(
-    table: RouteTable, feedback: Feedback, decided: str | None, checks: dict[Origin, int], outside: int
-) -> list[str]:
-    warnings = []
-    expected, count = feedback.expected, sum(checks.values())
-    if decided == expected:
-        warnings.append("the text is decided as it should be by now; there is nothing to do")
+def _disagreements(table: RouteTable, feedback: Feedback) -> list[str]:
+    """Who wants something else for the same text."""
+    found = []
     if feedback.contradicts:
         numbers = ", ".join(str(number) for number in feedback.contradicts)
-        warnings.append(f"other feedback wants something else for the same text: {numbers}")
+        found.append(f"other feedback wants something else for the same text: {numbers}")
     if table.labelled is not None:
         labels = {
             label
             for text, label in zip(table.labelled.texts, table.labelled.labels, strict=True)
             if digest_of(text) == digest_of(feedback.text)
         }
-        if labels - {expected}:
-            warnings.append("the labelled queries of fit have the same text with another label")
+        if labels - {feedback.expected}:
+            found.append("the labelled queries of fit have the same text with another label")
+    return found
+
+
+def _weaknesses(checks: dict[Origin, int], outside: int) -> list[str]:
+    """What gains and losses on these checks cannot tell."""
+    count = sum(checks.values())
     if not count:
-        warnings.append("there is nothing held out to replay: what an option would break is not known")
-    elif count < _FEW:
-        warnings.append(f"only {count} held-out queries: a few gains or losses say little")
-    if count and not outside:
-        warnings.append("no held-out query is out of scope: what an option would let in wrongly does not show")
-    if count and not count - outside:
-        warnings.append("every held-out query is out of scope: what an option would turn away wrongly does not show")
-    return warnings
+        return ["there is nothing held out to replay: what an option would break is not known"]
+    found = []
+    if count < _FEW:
+        found.append(f"only {count} held-out queries: a few gains or losses say little")
+    if not outside:
+        found.append("no held-out query is out of scope: what an option would let in wrongly does not show")
+    if outside == count:
+        found.append("every held-out query is out of scope: what an option would turn away wrongly does not show")
+    return found

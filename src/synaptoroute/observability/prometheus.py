@@ -141,11 +141,13 @@ class PrometheusMetrics:
         else:
             self._status = status
         tally = self._tally.get(self._make_tally)
+        # Not yielded one by one: workers wait for the lock after each batch, and whoever reads may take their time.
         with tally.counted():
-            yield from _of_queries(tally)
-            yield from _of_stages(tally)
+            counted = [*_of_queries(tally), *_of_stages(tally)]
+            known, decided = tally.known, tally.confidence.count
+        yield from counted
         if self._status is not None:
-            yield from _of_queue(self._status, tally.known, tally.confidence.count)
+            yield from _of_queue(self._status, known, decided)
             yield from self._of_table(self._status)
             if self._status.sync is not None:
                 yield from _of_sync(self._status.sync)

@@ -8,9 +8,11 @@ import json
 import os
 import time
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from pydantic_core import to_json
 
 from synaptoroute.decision.policy import NO_LIMITS
 from synaptoroute.errors import InvalidInputError
@@ -26,6 +28,7 @@ Queries = Literal["none", "hash", "text"]
 _LEAST_KEY_CHARS = 16
 
 
+@lru_cache(8_192)
 def utterance_id(route: str, utterance: str) -> str:
     """A stable id of an utterance of a route: 16 hexadecimal digits, the same wherever and whenever it is made."""
     content = json.dumps([route, utterance], ensure_ascii=True).encode()
@@ -138,7 +141,7 @@ class DecisionLog:
         asked = asked_of(note.event.conditions)
         if asked:
             record["asked"] = asked
-        return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        return to_json(record) + b"\n"
 
 
 def record_of(decision: Decision, *, at: float, request: str | None) -> dict[str, Any]:

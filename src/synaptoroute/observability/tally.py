@@ -136,19 +136,24 @@ class Tally:
 
     def _count_notes(self) -> None:
         """Holds the lock; others go on noting meanwhile."""
-        events: list[QueriesDecided] = []
-        while self._notes and len(events) < 2 * _NOTES_AT_ONCE:
-            events.append(self._notes.popleft())
+        take = self._notes.popleft
+        events = [take() for _ in range(min(len(self._notes), 2 * _NOTES_AT_ONCE))]
         if not events:
             return
         # The same decision objects come again and again where decisions are known: each is looked at once.
         each = [decision for event in events for decision in event.decisions]
-        distinct = dict(zip(map(id, each), each, strict=True))
+        distinct = {id(decision): decision for decision in each}
         for key, count in Counter(map(id, each)).items():
             self._count_decision(distinct[key], count)
-        self.durations.add_many([event.stages.ended - event.stages.began for event in events])
-        fresh = [event.stages for event in events if event.stages.searched_from]
-        self.known += len(each) - sum([len(event.decisions) for event in events if event.stages.searched_from])
+        took_s, fresh, new = [], [], 0
+        for event in events:
+            stages = event.stages
+            took_s.append(stages.ended - stages.began)
+            if stages.searched_from:
+                fresh.append(stages)
+                new += len(event.decisions)
+        self.durations.add_many(took_s)
+        self.known += len(each) - new
         self.stages["queue"].add_many([s for stages in fresh if (s := stages.queue_s) is not None])
         self.stages["search"].add_many([s for stages in fresh if (s := stages.search_s) is not None])
         self.stages["decide"].add_many([s for stages in fresh if (s := stages.decide_s) is not None])

@@ -54,6 +54,9 @@ class Dismissal(Asked):
     note: str | None = Field(None, max_length=MAX_NOTE_CHARS)
 
 
+_NO_NOTE = Dismissal(note=None)
+
+
 class DecidedShown(BaseModel):
     """A decision."""
 
@@ -245,10 +248,9 @@ async def accept(number: Number, body: Acceptance, state: State, caller: Asking)
     dependencies=[WRITE],
     responses=documented("feedback_not_found", "invalid_input", "storage_failed"),
 )
-async def dismiss(number: Number, state: State, body: Dismissal | None = None) -> FeedbackShown:
+async def dismiss(number: Number, state: State, body: Dismissal = _NO_NOTE) -> FeedbackShown:
     """Do nothing about it, and keep the record."""
-    note = body.note if body else None
-    return FeedbackShown.of(await state.change(_loop(state).dismiss, number, note=note))
+    return FeedbackShown.of(await state.change(_loop(state).dismiss, number, note=body.note))
 
 
 def _loop(state: ServerState) -> Corrections:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,7 +21,7 @@ WINDOW_S = 300
 #: The latest confidences that are kept for comparison with the baseline, however long ago.
 DECISIONS_KEPT = 1_000
 #: Upper ends of the bins latencies are counted in: from 0.05 ms, each 9 % above the last, up to 3.3 s and beyond.
-_ENDS_MS = 0.05 * 2 ** (np.arange(129) / 8)
+_ENDS_MS = [0.05 * 2 ** (place / 8) for place in range(129)]
 _PERCENTILES = (50, 95, 99)
 _KINDS = ("queries", "abstained", "shed", "failed")
 
@@ -49,10 +51,10 @@ class Traffic:
         self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
         self._second = int(clock())
-        self._counts = np.zeros((WINDOW_S, len(_KINDS)), np.int64)
-        self._latencies = np.zeros((WINDOW_S, len(_ENDS_MS) + 1), np.int32)
-        self._confidences = np.zeros(DECISIONS_KEPT)
-        self._seen = 0
+        # Lists of Python numbers: counting one query in arrays takes ten times as long.
+        self._counts = [[0] * len(_KINDS) for _ in range(WINDOW_S)]
+        self._latencies = [[0] * (len(_ENDS_MS) + 1) for _ in range(WINDOW_S)]
+        self._confidences: deque[float] = deque(maxlen=DECISIONS_KEPT)
 
     def on_query(self, event: QueryEvent) -> None:
         """A call was answered, or not."""
@@ -67,7 +69,7 @@ class Traffic:
         elif event.why in (Unanswered.EXPIRED, Unanswered.FAILED):
             self.failed(event.queries)
 
-    def decided(self, confidences: Iterable[float], abstained: int, took_ms: float) -> None:
+    def decided(self, confidences: Sequence[float], abstained: int, took_ms: float) -> None:
         """Queries that were answered together.
 
         Args:
@@ -75,16 +77,14 @@ class Traffic:
             abstained: How many of them got no route.
             took_ms: How long they took.
         """
-        values = np.fromiter(confidences, np.float64)
-        place = int(np.searchsorted(_ENDS_MS, took_ms))
+        place = bisect_left(_ENDS_MS, took_ms)
         with self._lock:
             at = self._now()
-            self._counts[at, 0] += len(values)
-            self._counts[at, 1] += abstained
-            self._latencies[at, place] += len(values)
-            for_keeping = values[-DECISIONS_KEPT:]
-            self._confidences[(self._seen + np.arange(len(for_keeping))) % DECISIONS_KEPT] = for_keeping
-            self._seen += len(for_keeping)
+            counts = self._counts[at]
+            counts[0] += len(confidences)
+            counts[1] += abstained
+            self._latencies[at][place] += len(confidences)
+            self._confidences.extend(confidences)
 
     def shed(self, queries: int) -> None:
         """Queries that were turned away for there were too many."""
@@ -96,30 +96,30 @@ class Traffic:
 
     def _add(self, kind: str, queries: int) -> None:
         with self._lock:
-            self._counts[self._now(), _KINDS.index(kind)] += queries
+            self._counts[self._now()][_KINDS.index(kind)] += queries
 
     def _now(self) -> int:
         """The place of the current second; places of seconds without any traffic are emptied on the way."""
         second = int(self._clock())
-        passed = min(second - self._second, WINDOW_S)
-        if passed > 0:
-            gone = np.arange(second - passed + 1, second + 1) % WINDOW_S
-            self._counts[gone] = 0
-            self._latencies[gone] = 0
-            self._second = second
+        for gone in range(max(self._second, second - WINDOW_S) + 1, second + 1):
+            self._counts[gone % WINDOW_S] = [0] * len(_KINDS)
+            self._latencies[gone % WINDOW_S] = [0] * (len(_ENDS_MS) + 1)
+        self._second = max(self._second, second)
         return self._second % WINDOW_S
 
     def confidences(self) -> Counts:
         """A histogram of the latest confidences (BINS,)."""
         with self._lock:
-            return histogram(self._confidences[: min(self._seen, DECISIONS_KEPT)].copy())
+            kept = list(self._confidences)
+        return histogram(np.array(kept, np.float64))
 
     def to_dict(self) -> dict[str, Any]:
         """The last five minutes, as JSON types; the last second is the current one and still filling."""
         with self._lock:
             now = self._now()
-            order = (now + 1 + np.arange(WINDOW_S)) % WINDOW_S
-            counts, latencies = self._counts[order], self._latencies[order]
+            rows = [list(row) for row in self._counts], [list(row) for row in self._latencies]
+        order = (now + 1 + np.arange(WINDOW_S)) % WINDOW_S
+        counts, latencies = (np.array(table, np.int64)[order] for table in rows)
         # By ten seconds: one second alone has too few queries for its 99th percentile to mean anything.
         tens = latencies.reshape(WINDOW_S // 10, 10, -1).sum(axis=1)
         curves = [_percentiles(row) for row in tens]
@@ -134,12 +134,12 @@ class Traffic:
         }
 
 
-def _percentiles(counts: Counts | np.ndarray[Any, np.dtype[np.int32]]) -> dict[str, float | None]:
+def _percentiles(counts: Counts) -> dict[str, float | None]:
     """Latencies that 50, 95 and 99 % are within, from counts by bin; within 9 %."""
     total = int(counts.sum())
     if not total:
         return {f"p{percent}": None for percent in _PERCENTILES}
     running = counts.cumsum()
     places = np.searchsorted(running, [np.ceil(total * percent / 100) for percent in _PERCENTILES])
-    values = _ENDS_MS[np.minimum(places, len(_ENDS_MS) - 1)]
-    return {f"p{percent}": round(float(value), 3) for percent, value in zip(_PERCENTILES, values, strict=True)}
+    values = [_ENDS_MS[min(place, len(_ENDS_MS) - 1)] for place in places.tolist()]
+    return {f"p{percent}": round(value, 3) for percent, value in zip(_PERCENTILES, values, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 METRICS = "/metrics"
 #: Asked again and again by machines; no traces of these.
 _UNTRACED = frozenset({"/livez", "/readyz", METRICS})
+#: Where FastAPI's telemetry looks for the address of a collector.
+_ENDPOINTS = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: The path template of requests that were answered before one was found, or that have none.
 NOWHERE = "none"
@@ -163,6 +170,19 @@ def _records(settings: ServerSettings) -> DecisionLog:
         raise InvalidSettingError(f"setting records: {exc}; choose a folder that can be written") from exc
 
 
+def _require_somewhere() -> None:
+    """Raise InvalidSettingError if what is told would go nowhere."""
+    from opentelemetry import metrics, trace
+
+    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+    unset = all(type(provider).__name__.strip("_").startswith("Proxy") for provider in providers)
+    if unset and not any(os.environ.get(name) for name in _ENDPOINTS):
+        raise InvalidSettingError(
+            "setting telemetry: traces and metrics have nowhere to go; set OTEL_EXPORTER_OTLP_ENDPOINT to the address "
+            "of a collector, such as http://127.0.0.1:4318, or switch telemetry off"
+        )
+
+
 def _telemetry(router: AdaptiveRouter, settings: ServerSettings) -> OpenTelemetryHook:
     from importlib.util import find_spec
 
@@ -173,4 +193,5 @@ def _telemetry(router: AdaptiveRouter, settings: ServerSettings) -> OpenTelemetr
             raise MissingExtraError("traces and metrics by OpenTelemetry", "otel")
     except ModuleNotFoundError as exc:
         raise MissingExtraError("traces and metrics by OpenTelemetry", "otel") from exc
+    _require_somewhere()
     return OpenTelemetryHook(router, query_texts=settings.telemetry_queries)

@@ -6,7 +6,7 @@ import { count, number, percent, plural, shortened } from "../format.js";
 import { chart } from "../parts/charts.js";
 import { matrix, meter, tile } from "../parts/figures.js";
 import { complain, confirmed, toast } from "../parts/messages.js";
-import { may, refresh } from "../state.js";
+import { may, refresh, status } from "../state.js";
 
 const MATRIX_ROUTES = 28;
 const FAILURES_SHOWN = 100;
@@ -19,6 +19,8 @@ const POINT_SOURCES = {
 export function report(found) {
   const failures = failureTable(found);
   return [
+    status?.fitted && h("div", { class: "alert info" },
+      `The router was fitted on ${plural(status.fitted.queries, "query", "queries")}. If these are among them it has learned them, and the figures are too good.`),
     h("dl", { class: "tiles" },
       tile("Accuracy", percent(found.accuracy), `${percent(found.accuracy_interval[0])} to ${percent(found.accuracy_interval[1])}`),
       tile("In scope", percent(found.in_scope_accuracy), `right, of ${count(found.n_in_scope)}`),

@@ -32,6 +32,7 @@ export function show(root) {
     spellcheck: "false", value: typed, maxlength: 32768,
   });
   const answer = h("div", { class: "answer stack" });
+  const beside = h("div", { class: "beside stack" });
   const spoken = h("p", { class: "visually-hidden", role: "status" });
   const past = h("ol", { class: "past" });
   const options = optionFields(() => ask.flush());
@@ -45,6 +46,7 @@ export function show(root) {
     controller?.abort();
     if (!typed.trim()) {
       fill(answer, nothing());
+      fill(beside, waiting());
       return;
     }
     controller = new AbortController();
@@ -55,8 +57,10 @@ export function show(root) {
       // An answer to what was typed before must never stand below what is typed now.
       if (mine !== asked) return;
       const took = { server: answered.took_ms, whole: performance.now() - began };
-      fill(answer, decided(answered.decisions[0], typed, took));
-      remember(typed, answered.decisions[0]);
+      const [decision] = answered.decisions;
+      fill(answer, decided(decision));
+      fill(beside, timing(decision, took), feedback(typed, decision));
+      remember(typed, decision);
     } catch (error) {
       if (mine === asked && error.name !== "AbortError") fill(answer, alertBox(error));
     }
@@ -87,9 +91,10 @@ export function show(root) {
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Try a query"), h("p", {}, "The decision follows what you type; nothing is stored."))),
     h("div", { class: "try-grid" },
       h("div", { class: "stack" }, h("div", { class: "card ask" }, query, options.element), answer, spoken),
-      h("aside", { class: "stack" }, h("div", { class: "card" }, h("h2", {}, "Asked lately"), past))));
+      h("aside", { class: "stack" }, beside, h("div", { class: "card" }, h("h2", {}, "Asked lately"), past))));
   drawPast();
   fill(answer, nothing());
+  fill(beside, waiting());
   if (typed) ask.flush();
   query.focus({ preventScroll: true });
   return () => {
@@ -98,6 +103,8 @@ export function show(root) {
     controller?.abort();
   };
 }
+
+const waiting = () => h("div", { class: "card" }, h("h2", {}, "Where the time went"), h("p", { class: "note" }, "By stage, once there is an answer."));
 
 const nothing = () => h("div", { class: "card empty" }, "Nothing typed yet.");
 
@@ -124,7 +131,7 @@ function optionFields(changed) {
   };
 }
 
-function decided(decision, text, took) {
+function decided(decision) {
   const why = decision.explanation ?? null;
   const [best] = decision.matches;
   const least = why?.limits?.min_confidence?.value ?? status?.min_confidence ?? status?.fitted?.min_confidence ?? 0.5;
@@ -153,25 +160,26 @@ function decided(decision, text, took) {
             h("span", { class: "num small" }, `${percent(match.confidence)} · ${number(match.score)}`)),
           meter(match.confidence, { label: `Confidence in ${match.name}`, kind: at === 0 ? (decision.name ? "" : "abstained") : "soft" }),
           h("p", { class: "small note break" }, "nearest: ", h("q", {}, shortened(match.utterance, 220))))))),
-    h("div", { class: "two" },
-      why?.nearest?.length > 0 && h("div", { class: "card" },
-        h("h2", {}, "Nearest utterances"),
-        h("ol", { class: "nearest" }, why.nearest.map((near) =>
-          h("li", {},
-            h("span", { class: "num small" }, number(near.score)),
-            h("span", { class: "break" }, shortened(near.utterance, 160)),
-            h("span", { class: near.name === best?.name ? "tag good" : "tag" }, shortened(near.name, 32))))),
-        why.decided_by && h("p", { class: "small note" }, `Ranked by ${PARTS[why.decided_by] ?? why.decided_by}.`)),
-      h("div", { class: "stack" },
-        h("div", { class: "card" },
-          h("h2", {}, "Where the time went"),
-          why?.stages
-            ? stages(Object.entries(why.stages).filter(([, value]) => typeof value === "number").map(([name, value]) => [name.replace(/_ms$/, "").replaceAll("_", " "), value]), ms)
-            : h("p", { class: "note" }, "The server tells no stages."),
-          h("p", { class: "small note" }, `${ms(took.server)} in the server, ${ms(took.whole)} until it was here`,
-            why?.cached ? `; a plain call would have found the ${why.cached} in a cache` : "", ".")),
-        feedback(text, decision))),
+    why?.nearest?.length > 0 && h("div", { class: "card" },
+      h("h2", {}, "Nearest utterances"),
+      h("ol", { class: "nearest" }, why.nearest.map((near) =>
+        h("li", {},
+          h("span", { class: "num small" }, number(near.score)),
+          h("span", { class: "break" }, shortened(near.utterance, 160)),
+          h("span", { class: near.name === best?.name ? "tag good" : "tag" }, shortened(near.name, 32))))),
+      why.decided_by && h("p", { class: "small note" }, `Ranked by ${PARTS[why.decided_by] ?? why.decided_by}.`)),
   ];
+}
+
+function timing(decision, took) {
+  const why = decision.explanation ?? null;
+  return h("div", { class: "card" },
+    h("h2", {}, "Where the time went"),
+    why?.stages
+      ? stages(Object.entries(why.stages).filter(([, value]) => typeof value === "number").map(([name, value]) => [name.replace(/_ms$/, "").replaceAll("_", " "), value]), ms)
+      : h("p", { class: "note" }, "The server tells no stages."),
+    h("p", { class: "small note" }, `${ms(took.server)} in the server, ${ms(took.whole)} until it was here`,
+      why?.cached ? `; a plain call would have found the ${why.cached} in a cache` : "", "."));
 }
 
 function limitText(limit, words, form) {
@@ -203,5 +211,5 @@ function feedback(text, decision) {
     },
   },
   h("h2", {}, "This was wrong?"),
-  h("div", { class: "row" }, picker, h("button", { type: "submit" }, "It should be this")));
+  h("div", { class: "stack tight" }, picker, h("div", {}, h("button", { type: "submit" }, "It should be this"))));
 }
