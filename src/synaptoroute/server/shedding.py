@@ -1,7 +1,7 @@
 """Refuse queries before they are read, for a moment after the router had to: what costs little can be said to many.
 
-A refusal that goes all the way (parse, admit, validate, queue, problem) takes 121 microseconds of CPU; at ten times what
-the router can answer that would take the whole event loop, and even refusals would wait. This one takes 21.
+A refusal that goes all the way (parse, admit, validate, queue, problem) takes 121 microseconds of CPU; at ten times
+what the router can answer that would take the whole event loop, and even refusals would wait. This one takes 21.
 """
 
 from __future__ import annotations
