@@ -203,7 +203,7 @@ def test_more_than_a_client_may_send_is_refused_until_later(served: Served) -> N
 
 
 def test_without_keys_an_address_is_a_client(served: Served) -> None:
-    with serving(served.state.router, rate_limit="1/second; 2/hour") as limited:
+    with serving(served.state.router, rate_limit="100/second; 1/hour") as limited:
         assert limited.get("/v1/status").status_code == 200
         problem(limited.post("/v1/route", {"text": "a"}), 429, "rate_limited")
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 
+import pytest
+
 from synaptoroute.server.headers import SECURITY
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.shedding import WIDTH, WINDOW_S, Shedding, Turnstile
@@ -87,3 +89,25 @@ async def test_a_turnstile_lets_a_few_through_at_a_time_and_in_order() -> None:
     assert through == [number for number in range(5 * WIDTH) if number != 3]
     # One that comes alone need not wait.
     await asyncio.wait_for(come(1), 1)
+
+
+# ----------------------------------------------------------------------------------------------------------- answers
+@pytest.mark.parametrize("wire", [request("POST", "/v1/route", QUERY), request("GET", "/v1/nothing")])
+def test_head_and_body_come_in_one_piece(served: Served, wire: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        for _ in range(20):
+            connection.sendall(wire)
+            head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("path", ["/livez", "/v1/export", "/v1/nothing"])
+def test_whatever_the_answer_is_all_of_it_comes(served: Served, method: str, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(request(method, path))
+        connection.sendall(request(method, path, headers=[("Connection", "close")]))
+        first, second = answers(connection, [method, method])
+        assert first.status == second.status != 0
+        assert len(first.body) == len(second.body)
+        assert connection.recv(1) == b""

@@ -91,6 +91,7 @@ class _Connection(HttpToolsProtocol):
         if not self._shed:
             self._stop_timer()
             super().on_headers_complete()
+            self.cycle.transport = _Joined(self.cycle.transport, self.loop)  # type: ignore[assignment]  # writes and closes
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, of no interest if it will not be read."""
@@ -160,3 +161,38 @@ class _Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Joined:
+    """Head and body of an answer in one write: each is a call of the system, and wakes whoever waits for it.
+
+    Args:
+        transport: Of the connection.
+        loop: What is held back goes out in its next turn at the latest.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Hold back the first piece, and send it with the second."""
+        if self._held:
+            data, self._held = self._held + data, b""
+            self._transport.write(data)
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Close the connection, once all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            data, self._held = self._held, b""
+            self._transport.write(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import socket
@@ -32,6 +33,8 @@ from synaptoroute.server.trimming import keep_little
 #: How long an idle connection is left open after nothing new is accepted: a request on its way arrives within it.
 _LINGER_S = 1.0
 _LOOK_S = 0.05
+#: Files beside connections: stores, libraries, pipes.
+_OTHER_FILES = 256
 
 
 def serve(
@@ -49,6 +52,7 @@ def serve(
     """
     require_keys(settings, app.state.server.keys if app is not None else KeyRing(settings.keys, settings.keys_file))
     keep_little()
+    allow_connections(settings.max_connections)
     bound = bind(settings)
     try:
         app = app if app is not None else create_app(settings)
@@ -60,6 +64,22 @@ def serve(
         server.run(sockets=[bound])
     finally:
         bound.close()
+
+
+def allow_connections(count: int) -> None:
+    """Raise this process's soft limit of open files, often 1,024, as far as so many connections need and it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        logger.warning(
+            "setting max_connections is %d, but only %d files may be open; lower it, or raise the limit (ulimit -Hn)",
+            count,
+            allowed,
+        )
 
 
 def bind(settings: ServerSettings) -> socket.socket:

@@ -25,7 +25,12 @@ class Asked(BaseModel):
 class RouteRequest(Asked):
     """What to route, and how: one ``text`` or several ``texts``."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "what is my balance", "top_k": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "what is my balance", "top_k": 3}],
+            "oneOf": [{"required": ["text"]}, {"required": ["texts"]}],
+        }
+    )
 
     text: Text | None = Field(None, description="One text.")
     texts: Annotated[list[Text], Field(min_length=1, fail_fast=True)] | None = Field(

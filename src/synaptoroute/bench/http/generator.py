@@ -8,6 +8,7 @@ against the expected one.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from synaptoroute.bench.http.run import ClosedRun, Requests
 def main() -> None:
     """Carry out orders until stdin ends."""
     address = sys.argv[1], int(sys.argv[2])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     files: dict[Path, Requests] = {}
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         for line in sys.stdin:
