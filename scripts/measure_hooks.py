@@ -33,7 +33,7 @@ from synaptoroute.observability.prometheus import PrometheusMetrics
 from synaptoroute.observability.records import DecisionLog
 from synaptoroute.route_files import read_routes
 
-ROUNDS, TEXTS = 10, 32
+ROUNDS, TEXTS = 6, 32
 VARIANTS = ("nothing", "prometheus", "records", "opentelemetry")
 
 _numbers = itertools.count()

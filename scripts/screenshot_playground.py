@@ -36,6 +36,17 @@ ARGUMENTS = (
 #: What the documentation may show without growing too heavy.
 MOST_BYTES = 200_000
 SIZE = (1200, 780)
+#: Said before the labelled queries, so that traffic is not made of what was fitted.
+OPENINGS = ("hi, ", "hello there, ", "quick question: ", "please help, ", "not sure who to ask but ", "hey ")
+#: Queries that may be decided wrongly; those that are become feedback.
+UNSEEN = (
+    ("do you sell gift cards", None),
+    ("the parcel was left in the rain and is soaked", "report_damage"),
+    ("can I pay in instalments", None),
+    ("I typed the wrong street at the checkout", "change_address"),
+    ("how long is the guarantee on the toaster", "warranty_claim"),
+    ("which of your shops is open on Sunday", None),
+)
 #: For what has to be learned first.
 WAIT_S = 180
 
@@ -98,13 +109,15 @@ def prepare(url: str) -> None:
     ask(url, "POST", "/v1/routes/refund_status/utterances", {"utterances": ["where has my money got to"]})
     ask(url, "POST", "/v1/snapshots", {"name": "before the sale"})
     ask(url, "POST", "/v1/routes/order_status/utterances", {"utterances": ["is it out for delivery yet"]})
-    wrong = ask(url, "POST", "/v1/feedback", {"text": "are you hiring in the warehouse?", "expected": None})
-    ask(url, "POST", "/v1/feedback", {"text": "my order has not turned up", "expected": "order_status"})
+    for text, expected in UNSEEN:
+        decision = ask(url, "POST", "/v1/route", {"text": text})["decisions"][0]
+        if decision["name"] != expected:
+            wrong = ask(url, "POST", "/v1/feedback", {"text": text, "expected": expected})
     finished(url, ask(url, "POST", f"/v1/feedback/{wrong['id']}/propose"))
     while not ask(url, "GET", "/v1/status")["settled"]:
         time.sleep(0.5)
     ask(url, "GET", "/v1/traffic")
-    texts = [row["query"] for row in rows]
+    texts = [f"{opening}{row['query']}" for opening in OPENINGS for row in rows]
     for second in range(45):
         for part in range(1 + second % 4):
             first = (7 * second + 3 * part) % len(texts)
@@ -199,6 +212,10 @@ def mapping(page: Page) -> None:
 def watching(page: Page) -> None:
     go(page, "traffic")
     page.get_by_text("Population stability index").wait_for()
+    url, texts = page.url.partition("/#")[0], [line.rpartition(",")[0] for line in QUERIES.splitlines()[1:]]
+    for part in range(40):
+        ask(url, "POST", "/v1/route", {"texts": [f"{text} ({part})" for text in texts[part : part + 1 + part % 6]]})
+        page.wait_for_timeout(300)
 
 
 def remembering(page: Page) -> None:

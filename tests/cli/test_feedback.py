@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def test_feedback_is_dismissed_and_forgotten(learned: Path) -> None:
     assert run("feedback", "dismiss", number, "--note", "no", "--db", db).code == 0
     listed = run("feedback", "list", "--state", "dismissed", "--db", db, "--json").json
     assert [(each["id"], each["outcome"]["note"]) for each in listed] == [(number, "no")]
+    exported = [json.loads(line) for line in run("feedback", "export", "--db", db).stdout.splitlines()]
+    assert {"query": "something else", "route": "billing"} in exported
     assert run("feedback", "forget", number, "--db", db).code == 0
     gone = run("feedback", "show", number, "--db", db)
     assert (gone.code, gone.stdout) == (1, "")

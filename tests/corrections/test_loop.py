@@ -89,6 +89,17 @@ def test_what_cannot_be_feedback_is_refused(corrections: Corrections) -> None:
         corrections.add("text", "nowhere")
     with pytest.raises(InvalidInputError, match="note"):
         corrections.add("text", "r1", note="x" * 2_001)
+    for wrong in (
+        Decided(name="a\ud800", confidence=0.5, revision=1),
+        Decided(name=None, confidence=float("nan"), revision=1),
+        Decided(name=None, confidence=0.5, revision=-1),
+    ):
+        with pytest.raises(InvalidInputError):
+            corrections.add("text", "r1", decided=wrong)
+    with pytest.raises(InvalidInputError, match="not valid Unicode"):
+        corrections.add("text", "r1", note="a\ud800")
+    with pytest.raises(InvalidInputError, match="not valid Unicode"):
+        corrections.dismiss(1, note="\ud800")
     with pytest.raises(InvalidInputError, match="no state"):
         corrections.listed(state="lost")
     assert corrections.listed() == ()
@@ -239,6 +250,7 @@ def test_contradictions_and_dismissed_feedback_are_not_asked(corrections: Correc
     corrections.add("r3 contested", "r3")
     corrections.add("r3 Contested", "r4")
     corrections.dismiss(corrections.add("r3 no", "r4").id)
+    assert corrections.labelled() == (["r3 this"], ["r3"])
     feedback, _ = proposed(corrections, "r9 stray thing", "r1")
     assert feedback.proposal is not None
     assert feedback.proposal.checks["feedback"] == 1
@@ -398,7 +410,7 @@ def test_a_router_with_a_confidence_of_its_own_is_offered_no_operating_point(tmp
     with AdaptiveRouter(SeededEncoder(), SQLiteStorage(tmp_path / "own.db"), min_confidence=1.0) as router:
         router.add_routes(route(name, *range(5)) for name in NAMES)
         _, options = proposed(Corrections(router), "r3 wanted", "r3")
-        assert set(options) == {"add_utterance", "set_threshold", "nothing"}
+        assert set(options) == {"add_utterance", "nothing"}
 
 
 def test_several_servers_over_postgres_share_the_loop(postgres: PostgresServer) -> None:

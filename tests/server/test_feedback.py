@@ -136,6 +136,9 @@ def test_what_cannot_be_feedback_is_refused_without_repeating_it(served: Served)
     answer = served.ask("POST", "/v1/feedback", content=surrogate, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert text not in answer.text
+    surrogate = b'{"text": "a", "expected": null, "decision": {"name": "\\ud800", "confidence": 0.5, "revision": 1}}'
+    answer = served.ask("POST", "/v1/feedback", content=surrogate, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
     for path in ("/v1/feedback/7", "/v1/feedback/9223372036854775807"):
         problem(served.get(path), 404, "feedback_not_found")
         problem(served.post(f"{path}/propose"), 404, "feedback_not_found")

@@ -86,6 +86,15 @@ def test_a_sample_keeps_every_route_and_its_share() -> None:
     assert few["shown"] == 2
 
 
+@pytest.mark.parametrize(
+    ("sizes", "limit", "shown"), [((6,) * 50, 250, 250), ((1,) * 49 + (900,), 50, 50), ((9, 1), 1, 1)]
+)
+def test_a_sample_is_as_large_as_it_may_be(sizes: tuple[int, ...], limit: int, shown: int) -> None:
+    with AdaptiveRouter(SeededEncoder()) as router:
+        router.add_routes([route(f"r{at}", *range(size)) for at, size in enumerate(sizes)])
+        assert draw(router.snapshot, limit).answer["shown"] == shown
+
+
 def test_points_are_the_utterances_they_say() -> None:
     with AdaptiveRouter(SeededEncoder()) as router:
         router.add_routes([route("a", "one", "two", "three"), route("b", "four", "five")])

@@ -73,6 +73,17 @@ def list_feedback(
     output.print_table(["number", "state", "said", "decided", "right", "text"], rows)
 
 
+@app.command("export")
+def export(*, db: Db = DEFAULT_DB) -> None:
+    """Write texts and their right routes as JSON lines, which 'evaluate' and 'fit' read; without contradictions."""
+    from synaptoroute.corrections import Corrections
+
+    with readable(db) as router:
+        texts, labels = Corrections(router).labelled()
+    for text, label in zip(texts, labels, strict=True):
+        output.print_json({"query": text, "route": label})
+
+
 @app.command("show")
 def show(number: Number, *, db: Db = DEFAULT_DB, as_json: Json = False) -> None:
     """Show feedback with what was proposed and decided."""

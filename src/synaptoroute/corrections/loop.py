@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from synaptoroute.asking import probability
 from synaptoroute.corrections.options import edited
 from synaptoroute.corrections.proposing import Progress, basis_of, proposal
 from synaptoroute.corrections.records import Decided, Feedback, FeedbackState, Option, Outcome
@@ -19,7 +20,7 @@ from synaptoroute.encoder.base import encode_checked
 from synaptoroute.errors import InvalidInputError, RevisionConflictError
 from synaptoroute.evaluation import check_labels
 from synaptoroute.forking import PerProcess
-from synaptoroute.models import clean_query
+from synaptoroute.models import clean_name, clean_query
 from synaptoroute.router import AdaptiveRouter
 
 #: Feedback that is kept, and for how long after the same was last said.
@@ -89,10 +90,10 @@ class Corrections:
         """
         text = clean_query(text)
         (expected,) = check_labels([expected], self._router)
-        if note is not None and (not isinstance(note, str) or len(note) > MAX_NOTE_CHARS):
-            raise InvalidInputError(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
-        note = clean_query(note) if note and note.strip() else None
-        if decided is None:
+        note = _clean_note(note)
+        if decided is not None:
+            decided = _clean_decided(decided)
+        else:
             now = self._router.route(text)
             decided = Decided(name=now.name, confidence=now.confidence, revision=now.revision)
         at = datetime.now(UTC)
@@ -130,6 +131,14 @@ class Corrections:
     def forget(self, number: int) -> None:
         """Delete feedback and its text. What was accepted stays in the routes. Raises FeedbackNotFoundError."""
         self._storage.forget(number)
+
+    def labelled(self) -> tuple[list[str], list[str | None]]:
+        """Texts and their right routes, for ``router.evaluate`` or ``fit``; None for no route. The newest 2,000.
+
+        Without what was dismissed or is contradicted, and without what expects a route that is gone.
+        """
+        found = [each for each in self._agreed() if each.expected is None or each.expected in self._router]
+        return [each.text for each in found], [each.expected for each in found]
 
     # --------------------------------------------------------------------------------------------------- deciding
     def propose(self, number: int, *, progress: Progress | None = None) -> Feedback:
@@ -207,8 +216,7 @@ class Corrections:
             FeedbackNotFoundError: There is no such feedback.
             InvalidInputError: It is decided already, or the note is too long.
         """
-        if note is not None and len(note) > MAX_NOTE_CHARS:
-            raise InvalidInputError(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
+        note = _clean_note(note)
         with self._accepting.get(threading.Lock):
             feedback = self._undecided(number)
             outcome = replace(self._outcome(None, self._router.revision), note=note)
@@ -242,16 +250,35 @@ class Corrections:
 
     def _others(self, feedback: Feedback) -> list[Feedback]:
         """What else is known to be right: other feedback that was not dismissed and that nothing contradicts."""
+        return [other for other in self._agreed() if digest_of(other.text) != digest_of(feedback.text)]
+
+    def _agreed(self) -> list[Feedback]:
         by_text: dict[str, list[Feedback]] = defaultdict(list)
-        for other in self._storage.newest(limit=_ASKED):
-            if other.state is not FeedbackState.DISMISSED:
-                by_text[digest_of(other.text)].append(other)
-        by_text.pop(digest_of(feedback.text), None)
-        return [same[0] for same in by_text.values() if len({other.expected for other in same}) == 1]
+        for each in self._storage.newest(limit=_ASKED):
+            if each.state is not FeedbackState.DISMISSED:
+                by_text[digest_of(each.text)].append(each)
+        return [same[0] for same in by_text.values() if len({each.expected for each in same}) == 1]
 
     @property
     def _limits(self) -> Limits:
         return Limits(min_confidence=self._router.min_confidence)
+
+
+def _clean_note(note: str | None) -> str | None:
+    if note is None or (isinstance(note, str) and not note.strip()):
+        return None
+    if not isinstance(note, str) or len(note) > MAX_NOTE_CHARS:
+        raise InvalidInputError(f"a note is a text of at most {MAX_NOTE_CHARS:,} characters")
+    return clean_query(note)
+
+
+def _clean_decided(decided: Decided) -> Decided:
+    """As it can be stored. The route may be gone by now."""
+    confidence = probability(decided.confidence)
+    if confidence is None or decided.revision < 0:
+        raise InvalidInputError("a decision has a confidence in [0, 1] and a revision")
+    name = None if decided.name is None else clean_name(decided.name)
+    return replace(decided, name=name, confidence=float(confidence))
 
 
 def _nobody(_done: int, _total: int) -> None:

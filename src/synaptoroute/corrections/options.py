@@ -46,8 +46,11 @@ def ideas(
     """
     if decision.name == expected:
         return (NOTHING,)
-    found = _towards(table, text, expected, decision) if expected is not None else _away(table, text, decision)
-    return (*(idea for idea in found if not (own_point and idea.min_confidence is not None)), NOTHING)
+    if expected is None:
+        found = _away(table, text, decision, own_point=own_point)
+    else:
+        found = _towards(table, text, expected, decision, own_point=own_point)
+    return (*found, NOTHING)
 
 
 def edited(table: RouteTable, edits: tuple[RouteEdit, ...]) -> list[Route]:
@@ -61,7 +64,7 @@ def edited(table: RouteTable, edits: tuple[RouteEdit, ...]) -> list[Route]:
     return routes
 
 
-def _towards(table: RouteTable, text: str, expected: str, decision: Decision) -> Iterator[Idea]:
+def _towards(table: RouteTable, text: str, expected: str, decision: Decision, *, own_point: bool) -> Iterator[Idea]:
     """Where a route is wanted and another was chosen, or none."""
     wanted = table.get(expected)
     if text not in wanted.utterances:
@@ -95,12 +98,14 @@ def _towards(table: RouteTable, text: str, expected: str, decision: Decision) ->
             )
         return
     # The best route is the right one, but it was not sure enough.
-    yield _threshold(wanted, math.floor(best.score * _STEPS) / _STEPS)
-    if wanted.threshold is None and decision.reason is not Reason.BELOW_THRESHOLD:
+    too_far = decision.reason is Reason.BELOW_THRESHOLD
+    if too_far or not own_point:
+        yield _threshold(wanted, math.floor(best.score * _STEPS) / _STEPS)
+    if not too_far and not own_point:
         yield _point(math.floor(decision.confidence * _STEPS) / _STEPS)
 
 
-def _away(table: RouteTable, text: str, decision: Decision) -> Iterator[Idea]:
+def _away(table: RouteTable, text: str, decision: Decision, *, own_point: bool) -> Iterator[Idea]:
     """Where no route is wanted and one was chosen."""
     best = decision.matches[0]
     chosen = table.get(best.name)
@@ -120,7 +125,7 @@ def _away(table: RouteTable, text: str, decision: Decision) -> Iterator[Idea]:
     if (above := (math.floor(best.score * _STEPS) + 1) / _STEPS) <= 1:
         yield _threshold(chosen, above)
     above = (math.floor(decision.confidence * _STEPS) + 1) / _STEPS
-    if chosen.threshold is None and above <= 1:
+    if chosen.threshold is None and above <= 1 and not own_point:
         yield _point(above)
 
 

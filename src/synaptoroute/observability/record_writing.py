@@ -21,6 +21,8 @@ Lines: TypeAlias = Callable[[int], bytes]
 
 #: Lines are written together, this often: a thread that woke at every query would take turns with it.
 _GATHER_S = 0.2
+#: Notes whose lines are written before they are counted.
+_AT_ONCE = 256
 #: A disk that does not take lines is complained about this often.
 _COMPLAIN_EVERY_S = 60.0
 
@@ -162,26 +164,29 @@ class LineWriter:
             self._wanted.clear()
             stopping = self._stopping
             while self._notes:
-                lines, count = self._notes.popleft()
-                self._write(lines, count)
+                take = self._notes.popleft
+                self._write([take() for _ in range(min(len(self._notes), _AT_ONCE))])
             self._flush()
             if stopping and not self._notes:
                 self._file.close()
                 return
 
-    def _write(self, lines: Lines, count: int) -> None:
-        written = 0
-        try:
-            for place in range(count):
-                self._file.write(lines(place))
-                written += 1
-        except OSError as exc:
-            self._failed(exc)
+    def _write(self, notes: list[tuple[Lines, int]]) -> None:
+        written = added = 0
+        for lines, count in notes:
+            added += count
+            try:
+                for place in range(count):
+                    self._file.write(lines(place))
+                    written += 1
+            except OSError as exc:
+                self._failed(exc)
+        # Once for many: a thread that waits for the lock loses its turn at the interpreter.
         with self._noting:
-            self._waiting -= count
+            self._waiting -= added
             self.written += written
-            self.dropped += count - written
-        self._done += count
+            self.dropped += added - written
+        self._done += added
 
     def _flush(self) -> None:
         try:

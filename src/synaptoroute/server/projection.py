@@ -140,8 +140,8 @@ def _chosen(counts: Rows, limit: int) -> tuple[list[int], Rows, list[Rows]]:
     total = int(counts[shown].sum())
     keep = counts[shown]
     if total > limit:
-        # Rounded down, but at least one: never more than the limit unless there are as many routes.
-        keep = np.maximum(keep * max(limit - len(shown), 0) // total, 1)
+        # One each, and of the rest the same share, rounded down: never more than the limit.
+        keep = 1 + (keep - 1) * (limit - len(shown)) // (total - len(shown))
     positions = [
         np.unique(np.linspace(0, count - 1, kept).astype(np.int64)) if kept < count else np.arange(count)
         for count, kept in zip(counts[shown].tolist(), keep.tolist(), strict=True)

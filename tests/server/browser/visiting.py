@@ -22,7 +22,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 #: Nothing here takes this long unless it hangs.
-SAFE_MS = 20_000
+SAFE_MS = 30_000
 VIEWS = ("try", "routes", "evaluate", "lint", "map", "traffic", "history", "feedback")
 expect.set_options(timeout=SAFE_MS)
 

@@ -81,6 +81,7 @@ export function scatter({ label, style, about, pick, colour }) {
     context.textAlign = "center";
     context.lineJoin = "round";
     const taken = [];
+    const ground = colour("card");
     for (const { text, fill, ...at } of labels) {
       const [x, y] = toScreen(at);
       const half = context.measureText(text).width / 2 + 3;
@@ -88,7 +89,7 @@ export function scatter({ label, style, about, pick, colour }) {
       if (taken.some(([left, right, top, bottom]) => x - half < right && x + half > left && y - 9 < bottom && y + 9 > top)) continue;
       taken.push([x - half, x + half, y - 9, y + 9]);
       context.lineWidth = 4;
-      context.strokeStyle = colour("card");
+      context.strokeStyle = ground;
       context.strokeText(text, x, y + 4);
       context.fillStyle = fill;
       context.fillText(text, x, y + 4);

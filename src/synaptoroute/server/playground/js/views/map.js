@@ -12,6 +12,7 @@ import { events } from "../state.js";
 const WAIT_MS = 150;
 const LIMIT = 5000;
 const LABELS = 300;
+const CROWD = 1500;
 let typed = "";
 
 export async function show(root, wanted) {
@@ -22,14 +23,17 @@ export async function show(root, wanted) {
   const chips = h("div", { class: "row" });
   let only = wanted ? wanted.split("\n").filter(Boolean) : [];
   let lit = null;
+  // Looked up once for each theme: a lookup for every point makes dragging 5,000 of them jerk.
   let palette = new Map();
+  let ring = colour("bad");
+  let dots = 4;
   let asked = 0;
 
   const plot = scatter({
     label: "Map of utterances; arrow keys move it, plus and minus zoom, 0 shows all",
     colour,
     style: (point) => ({
-      fill: palette.get(point.route) ?? colour("soft"), ring: point.nearest ? colour("bad") : null,
+      fill: palette.get(point.route), ring: point.nearest ? ring : null, size: dots,
       faint: lit !== null && point.route !== lit,
     }),
     about: (point) => `${point.route}\n${shortened(point.utterance, 140)}${point.nearest ? `\nnearest to ${point.nearest} (${number(point.score)})` : ""}`,
@@ -65,6 +69,8 @@ export async function show(root, wanted) {
       }
       // Neighbours in the list get hues far apart: the golden angle never comes back to where it was.
       const dark = colour("page").startsWith("#1");
+      ring = colour("bad");
+      dots = map.points.length > CROWD ? 2.5 : 4;
       palette = new Map([...groups.keys()].map((name, at) => [name, `hsl(${Math.round((at * 137.508) % 360)} ${dark ? "60% 66%" : "58% 42%"})`]));
       const mean = (list, key) => list.reduce((sum, point) => sum + point[key], 0) / list.length;
       const labels = [...groups].slice(0, LABELS).map(([name, list]) => ({ text: shortened(name, 28), x: mean(list, "x"), y: mean(list, "y"), fill: palette.get(name) }));

@@ -22,12 +22,12 @@ export function report(found) {
     status?.fitted && h("div", { class: "alert info" },
       `The router was fitted on ${plural(status.fitted.queries, "query", "queries")}. If these are among them it has learned them, and the figures are too good.`),
     h("dl", { class: "tiles" },
-      tile("Accuracy", percent(found.accuracy), `${percent(found.accuracy_interval[0])} to ${percent(found.accuracy_interval[1])}`),
+      tile("Accuracy", percent(found.accuracy), `${(found.accuracy_interval[0] * 100).toFixed(1)} – ${percent(found.accuracy_interval[1])}`),
       tile("In scope", percent(found.in_scope_accuracy), `right, of ${count(found.n_in_scope)}`),
       tile("Out of scope", percent(found.oos_recall), `rejected, of ${count(found.n - found.n_in_scope)}`),
       tile("First choice", percent(found.best_match_accuracy), "right, in scope"),
-      tile("AUROC", found.auroc === null ? "–" : number(found.auroc), "in scope against out"),
-      tile("Calibration error", percent(found.ece), "of the confidence"),
+      tile("AUROC", found.auroc === null ? "–" : number(found.auroc), "in scope or out"),
+      tile("Calibration", percent(found.ece), "mean error"),
       tile("Wrong", count(found.failures.length), `of ${count(found.n)}`)),
     h("div", { class: "two" }, operatingPoint(found), reliability(found)),
     confusions(found, failures.show),
@@ -112,19 +112,21 @@ function reliability(found) {
   if (!bins.length) return fill(element, h("h2", {}, "Reliability"), h("p", { class: "note" }, "The server tells no bins of confidence."));
   const sure = bins.map((bin) => bin.confidence * 100);
   const right = bins.map((bin) => bin.accuracy * 100);
+  const counts = bins.map((bin) => bin.count);
   // The ideal line needs its ends, which are no bins.
   const xs = [0, ...sure, 100];
   element.append(
     chart(({ axis, colour }) => ({
-      scales: { x: { time: false, range: [0, 100] }, y: { range: [0, 102] } },
+      scales: { x: { time: false, range: [0, 100] }, y: { range: [0, 102] }, n: { range: [0, 3 * Math.max(...counts)] } },
         axes: [axis({ label: "confidence, %", labelSize: 18, size: 34 }), axis({ label: "% right", labelSize: 18, size: 42 })],
       series: [
         {},
+        { label: "queries", scale: "n", stroke: colour("line"), fill: colour("line"), width: 0, paths: window.uPlot.paths.bars({ size: [0.5, 24, 12] }), points: { show: false } },
         { label: "ideal", stroke: colour("soft"), dash: [4, 4], width: 1, points: { show: false } },
         { label: "right", stroke: colour("accent"), width: 2, points: { show: true, size: 8, fill: colour("accent") } },
       ],
-    }), [xs, xs, [null, ...right, null]], { label: "Share of first choices that are right, by confidence", height: 230 }),
-    h("p", { class: "small note" }, "On the dashed line, confidence is what it says: of answers given with 80 %, 80 % are right. Above it the router is too modest, below too sure."),
+    }), [xs, [null, ...counts, null], xs, [null, ...right, null]], { label: "Share of first choices that are right, by confidence", height: 230 }),
+    h("p", { class: "small note" }, "On the dashed line, confidence is what it says: of answers given with 80 %, 80 % are right. Above it the router is too modest, below too sure. The bars show how many queries a point stands for."),
     h("details", {}, h("summary", {}, "Figures"),
       h("table", {}, h("thead", {}, h("tr", {}, ["confidence", "queries", "right"].map((name) => h("th", { class: "num" }, name)))),
         h("tbody", {}, bins.map((bin) => h("tr", {}, h("td", { class: "num" }, percent(bin.confidence)), h("td", { class: "num" }, count(bin.count)), h("td", { class: "num" }, percent(bin.accuracy))))))));

@@ -25,7 +25,7 @@ export async function show(root) {
 
   const speed = chart(({ axis, colour }) => ({
     scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => [10 ** Math.floor(Math.log10(low || 1)), 10 ** Math.ceil(Math.log10((high || 10) * 1.01))] } },
-    axes: [time(axis), axis({ size: 56, values: (_, splits) => splits.map((value) => (value !== null && /^[125]/.test(String(value).replace(/^[0.]+/, "")) ? `${value} ms` : "")) })],
+    axes: [time(axis), axis({ size: 66, splits: (_, __, low, high) => powers(low, high), values: (_, splits) => splits.map((value) => `${value} ms`) })],
     series: [stamp(), ...[["p50", "accent"], ["p95", "stage-3"], ["p99", "warn"]].map(([label, name]) => ({ label, stroke: colour(name), width: 1.8, spanGaps: true, points: { show: true, size: 4 }, value: (_, value) => ms(value) }))],
   }), [[], [], [], []], { label: "Latency percentiles by ten seconds", legend: true, height: 210 });
 
@@ -79,6 +79,12 @@ export async function show(root) {
   const timer = setInterval(update, EVERY_MS);
   return () => clearInterval(timer);
 }
+
+const powers = (low, high) => {
+  const found = [];
+  for (let at = Math.round(Math.log10(low)); 10 ** at <= high * 1.001; at += 1) found.push(Number((10 ** at).toPrecision(1)));
+  return found;
+};
 
 const stamp = () => ({ label: "at", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) });
 const share = (_, value) => (value === null ? "–" : `${value.toFixed(1)} %`);
