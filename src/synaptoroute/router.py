@@ -17,7 +17,7 @@ from synaptoroute.batching import BatcherHealth
 from synaptoroute.changing import Changing
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
-from synaptoroute.errors import InvalidInputError, RouterClosedError
+from synaptoroute.errors import InvalidInputError, RouterClosedError, RouterOverloadedError
 from synaptoroute.explaining import Explaining, Explanation
 from synaptoroute.following import Following
 from synaptoroute.forking import PerProcess
@@ -323,6 +323,11 @@ class AdaptiveRouter(Changing, Revisions):
     def remove_hook(self, hook: Hook) -> None:
         """Tell it no more, and leave it open; nothing happens if it is not attached."""
         self._hooks.remove(hook)
+
+    def turned_away(self, queries: int) -> None:
+        """Tell the hooks of queries that were turned away before they came here, as by a server that is full."""
+        if self._hooks.queries:
+            self._hooks.unanswered(range(queries), RouterOverloadedError("turned away before"), CallStages())
 
     # ------------------------------------------------------------------------------------------------ lifetime
     async def start(self) -> Self:

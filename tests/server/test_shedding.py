@@ -12,7 +12,7 @@ from synaptoroute.server.headers import SECURITY
 from synaptoroute.server.problems import Problem
 from synaptoroute.server.shedding import WIDTH, WINDOW_S, Shedding, Turnstile
 from tests.server.abuse.wire import answers, request
-from tests.server.serving import Served, serving, small_router
+from tests.server.serving import Served, serving, small_router, until
 
 QUERY = b'{"text": "alpha 1"}'
 
@@ -61,6 +61,22 @@ def test_it_refuses_small_queries_only_and_the_connection_goes_on(served: Served
     assert seen[3].headers["connection"] == "close"
     assert shedding.count == before + 2
     assert served.post("/v1/route", {"text": "alpha 1"}).status_code == 200
+
+
+def test_what_is_refused_unread_is_counted() -> None:
+    with small_router() as router, serving(router) as served:
+        served.state.shedding.begin(float("inf"), Problem("overloaded", "too much waits"))
+        for _ in range(3):
+            assert served.post("/v1/route", {"text": "alpha 1"}).status_code == 503
+        served.state.shedding.begin(-1.0, Problem("overloaded", "over"))
+
+        def counted() -> bool:
+            told = served.get("/metrics").text
+            shed = 'synaptoroute_shed_total{reason="queries"} 3.0' in told
+            requests = 'synaptoroute_http_requests_total{method="POST",route="/v1/route",status="503"} 3.0' in told
+            return shed and requests and served.get("/v1/traffic").json()["totals"]["shed"] == 3
+
+        until(counted)
 
 
 def test_a_refused_request_whose_body_does_not_come_is_hung_up_on() -> None:

@@ -141,7 +141,8 @@ class _Connection(HttpToolsProtocol):
 
     def _may_be_shed(self) -> bool:
         """Only the call that asks the router, if it is small and no other is before it on this connection."""
-        if self.url != _PATH or (self.cycle is not None and not self.cycle.response_complete):
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        if self.url != _PATH or waiting or self.expect_100_continue:
             return False
         lengths = [value for name, value in self.headers if name == b"content-length"]
         return len(lengths) == 1 and len(lengths[0]) <= _LENGTH_DIGITS and self.parser.get_method() == b"POST"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 
 from synaptoroute.server.problems import Problem
@@ -18,6 +19,7 @@ WINDOW_S = 0.02
 #: Queries that are parsed and handed to the router in one turn of the loop: some 2 ms.
 WIDTH = 16
 _MARK = "0" * 16
+_TOLD_AFTER_S = 0.1
 
 
 class Turnstile:
@@ -62,13 +64,18 @@ class Shedding:
     Args:
         head: Headers of every answer, as pairs.
         instance: Path of the call.
+        tell: Told how many were refused, some time after they were.
 
     Attributes:
         count: Refused here since the start.
     """
 
-    def __init__(self, head: tuple[tuple[bytes, bytes], ...], instance: str) -> None:
+    def __init__(
+        self, head: tuple[tuple[bytes, bytes], ...], instance: str, tell: Callable[[int], None] | None = None
+    ) -> None:
         self.count = 0
+        self._told = 0
+        self._tell = tell
         self._until_s = 0.0
         self._instance = instance
         self._head = b"".join(b"%b: %b\r\n" % pair for pair in head)
@@ -83,6 +90,11 @@ class Shedding:
         """
         self._until_s = now_s + WINDOW_S
         self._say(problem)
+
+    def _tell_all(self) -> None:
+        refused, self._told = self.count - self._told, self.count
+        if self._tell is not None:
+            self._tell(refused)
 
     def _say(self, problem: Problem) -> None:
         before, _, after = problem.body(instance=self._instance, request_id=_MARK).partition(_MARK.encode())
@@ -100,6 +112,9 @@ class Shedding:
             request_id: The client's; made unless it has one.
             closing: Whether the connection is closed after it.
         """
+        if self.count == self._told and self._tell is not None:
+            # Many at once: to tell of each would cost as much as refusing it.
+            asyncio.get_running_loop().call_later(_TOLD_AFTER_S, self._tell_all)
         self.count += 1
         request_id = request_id or b"%016x" % random.getrandbits(64)
         before, after = self._made

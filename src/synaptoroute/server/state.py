@@ -79,7 +79,7 @@ class ServerState:
         self.watching = Watching(router, settings)
         self.corrections = Corrections(router)
         self.trimmer = Trimmer()
-        self.shedding = Shedding(SECURITY, "/v1/route")
+        self.shedding = Shedding(SECURITY, "/v1/route", self._refused)
         self.turnstile = Turnstile()
         # Apart from the threads that look things up: those shall not wait for changes that wait for one another.
         self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "synaptoroute-change")
@@ -100,6 +100,11 @@ class ServerState:
                 logger.exception("the router could not be warmed up; it is tried again in %g s", _AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
         self.insight.begin()
+
+    def _refused(self, queries: int) -> None:
+        """So many were refused unread. Of batches nobody knows how many texts they had."""
+        self.router.turned_away(queries)
+        self.watching.requests.refused("/v1/route", queries)
 
     async def change(self, work: Callable[..., R], /, *args: Any, **options: Any) -> R:
         """Do in a thread what changes something; the actor of the history goes with it.

@@ -121,6 +121,10 @@ class Requests:
         self._counts[method, template, status or _GONE] += 1
         self._seconds[template].add(took_s)
 
+    def refused(self, route: str, count: int) -> None:
+        """So many calls of a path got 503 before the application saw them."""
+        self._counts["POST", route, 503] += count
+
     def collect(self) -> Iterator[Metric]:
         """The metrics as of now."""
         counts: dict[tuple[str, ...], int] = {
