@@ -1,5 +1,5 @@
 # Each target sets up what it needs in .venv; nothing else on the machine is touched.
-# Tests run in two processes: more would take the cores from those that measure waiting and load.
+# Three processes for two cores: tests of servers and of time limits wait for half of their time.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -13,10 +13,10 @@ serve: .venv/.installed-api
 	@$(BIN)/synaptoroute serve --demo
 
 test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term -m "not slow"
 
 test-all: .venv/.installed-clusters .venv/.installed-deploy lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
