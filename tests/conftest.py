@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,10 @@ from synaptoroute.encoder import BundledEncoder
 from synaptoroute.route_files import read_routes
 from synaptoroute.storage import SQLiteStorage
 from tests.postgres_server import PostgresServer, ServerUnavailableError
+
+# Whoever runs the tests in the background may have Ctrl-C ignored, and what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

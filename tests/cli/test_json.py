@@ -18,6 +18,7 @@ from tests.cli.test_cli import commands, run
 #: Why a command has no --json.
 WITHOUT = {
     "routes export": "prints a file of routes, JSON unless --format says otherwise",
+    "feedback export": "prints a file of labelled queries, for evaluate and fit",
     "bench report": "writes pages; the manifests that it reads are the JSON",
     "serve": "prints no data, it answers requests",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -101,6 +102,7 @@ def test_it_draws_on_a_terminal_and_ends_by_ctrl_c(server: Running) -> None:
             shown += os.read(terminal, 65_536).decode(errors="replace")
         process.send_signal(signal.SIGINT)
         while True:
+            assert select.select([terminal], [], [], 60)[0], "it neither ends nor draws"
             try:
                 if not os.read(terminal, 65_536):
                     break

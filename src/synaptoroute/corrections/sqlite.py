@@ -107,14 +107,22 @@ class SQLiteFeedback:
             yield connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        if _is_ours(connection):
             return
-        if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
-            raise StorageForeignError(f"{self._path} is a database of something else; move it away")
         with transaction(connection):
+            # Once more, now that nobody else can be making it.
+            if _is_ours(connection):
+                return
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+                raise StorageForeignError(f"{self._path} is a database of something else; move it away")
             for statement in rows.SCHEMA:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    return found == APPLICATION_ID
 
 
 def _nothing(_query: str, _values: Sequence[Any]) -> list[tuple[Any, ...]]:
