@@ -80,7 +80,7 @@ def test_a_job_can_be_cancelled_while_it_waits_and_while_it_runs() -> None:
         running = served.post("/v1/evaluate", slow)
         assert encoder.waiting.acquire(timeout=SAFE_S)
         waiting = served.post("/v1/evaluate", slow)
-        problem(served.post("/v1/evaluate", slow), 503, "jobs_full")
+        problem(served.post("/v1/evaluate", slow), 429, "jobs_full")
         assert served.ask("DELETE", waiting.headers["location"]).json()["state"] == "cancelled"
         assert served.ask("DELETE", running.headers["location"]).json()["state"] == "running"
         encoder.gate.set()
