@@ -80,7 +80,11 @@ def _dumped(routes: tuple[Route, ...], file_format: FileFormat) -> bytes:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {kind: {"schema": {"type": "string"}} for kind in _MEDIA_TYPES.values()},
+            # A file of JSON is a list of routes, or an object with them; the others are text.
+            "content": {
+                kind: {"schema": {} if kind == "application/json" else {"type": "string"}}
+                for kind in _MEDIA_TYPES.values()
+            },
         }
     },
     responses=documented(

@@ -20,8 +20,7 @@ from synaptoroute.bench.http.service import Service, serving
 from synaptoroute.server.keys import Scope, new_key
 
 OPEN, KEYED = "open", "keyed"
-#: Each request for a job shall be looked at, not be refused because eight wait.
-_SETTINGS = {"SYNAPTOROUTE_LOG_LEVEL": "warning", "SYNAPTOROUTE_MAX_WAITING_JOBS": "1000"}
+_SETTINGS = {"SYNAPTOROUTE_LOG_LEVEL": "warning"}
 _ANSWER_S = 60.0
 _REFUSALS = ("400", "401", "403", "404", "409", "412", "422", "429", "503")
 #: What a failure says at most.
