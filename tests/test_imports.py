@@ -21,6 +21,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("server", "integrations", "testing"),
     ("bench", "bulk", "client"),
     ("corrections",),
+    ("tools",),
+    ("importing", "generating"),
     ("lint", "labelled_files", "followed_file", "replaying"),
     ("router", "route_files"),
     ("changing", "revisions"),
@@ -36,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("observability",),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),
+    ("describing",),
     ("errors", "forking", "durable"),
 )
 

@@ -176,6 +176,17 @@ class Reason(StrEnum):
     NO_ROUTES = "no_routes"
 
 
+class Stage(StrEnum):
+    """What made a Decision."""
+
+    #: The encoder, and all that is learned over its vectors.
+    ENCODER = "encoder"
+    #: The static first stage, which was sure that the encoder would say the same.
+    STATIC = "static"
+    #: The encoder could not tell two routes apart, and a cross-encoder did.
+    RERANKER = "reranker"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """One route's evidence for a query.
@@ -205,6 +216,7 @@ class Decision:
         matches: The best routes, best first, whether or not they passed.
         reason: Why.
         revision: The revision of the route table that decided.
+        stage: What made it.
     """
 
     name: str | None
@@ -214,10 +226,12 @@ class Decision:
     matches: tuple[Match, ...]
     reason: Reason
     revision: int
+    stage: Stage = Stage.ENCODER
 
     def __bool__(self) -> bool:
         return self.name is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
-        return asdict(self) | {"reason": self.reason.value, "matches": [asdict(match) for match in self.matches]}
+        plain = {"reason": self.reason.value, "stage": self.stage.value}
+        return asdict(self) | plain | {"matches": [asdict(match) for match in self.matches]}

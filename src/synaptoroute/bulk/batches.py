@@ -28,6 +28,7 @@ _TYPES = {
     "reason": pa.string(),
     "runner_up": pa.string(),
     "revision": pa.int64(),
+    "stage": pa.string(),
 }
 ADDED = tuple(_TYPES)
 
@@ -232,4 +233,5 @@ def _cell(outcome: Decision | Unrouted, name: str) -> Any:
         return outcome.value if name == "reason" else None
     if name == "runner_up":
         return outcome.matches[1].name if len(outcome.matches) > 1 else None
-    return getattr(outcome, name)
+    value = getattr(outcome, name)
+    return value.value if isinstance(value, StrEnum) else value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synaptoroute.errors import InvalidInputError
-from synaptoroute.models import Decision, Reason
+from synaptoroute.models import Decision, Reason, Stage
 
 
 class DecisionRecord(NamedTuple):
@@ -72,6 +72,8 @@ def _parsed(line: bytes) -> DecisionRecord | None:
             matches=(),
             reason=Reason(record["reason"]),
             revision=int(record["revision"]),
+            # Older records have no stage: there was only one.
+            stage=Stage(record.get("stage", Stage.ENCODER)),
         )
         return DecisionRecord(decision, record.get("query"), record.get("asked", {}), record.get("request_id"))
     except (ValueError, KeyError, TypeError):

@@ -153,6 +153,7 @@ def record_of(decision: Decision, *, at: float, request: str | None) -> dict[str
         "revision": decision.revision,
         "route": decision.name,
         "reason": decision.reason.value,
+        "stage": decision.stage.value,
         "best": best.name if best else None,
         "confidence": round(decision.confidence, 6),
         "margin": None if decision.margin is None else round(decision.margin, 6),

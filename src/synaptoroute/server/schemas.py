@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from synaptoroute.models import MAX_TEXT_CHARS, Reason, Route
+from synaptoroute.models import MAX_TEXT_CHARS, Reason, Route, Stage
 from synaptoroute.route_files import route_entry
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -73,6 +73,7 @@ class DecisionAnswer(BaseModel):
     matches: list[MatchAnswer] = Field(description="The best routes, best first, passed or not.")
     reason: Reason = Field(description="Why it was chosen, or none was.")
     revision: int = Field(description="The revision of the routes that decided.")
+    stage: Stage = Field(description="What made the decision.")
     explanation: dict[str, Any] | None = Field(None, description="How it came about; only if asked for.")
 
 
