@@ -60,7 +60,8 @@ class BulkColumns:
     Attributes:
         text: The column with the texts.
         add: Some of ``ADDED``: the route's ``name`` (null if none), the ``score`` and ``confidence`` of the best
-            route, the ``reason`` (of ``Reason``, or of ``Unrouted``), the ``runner_up``'s name, the ``revision``.
+            route, the ``reason`` (of ``Reason``, or of ``Unrouted``), the ``runner_up``'s name, the ``revision``,
+            the ``stage`` that decided.
         prefix: Put in front of each of these.
 
     Raises:

@@ -30,6 +30,7 @@ class Column(StrEnum):
     REASON = "reason"
     RUNNER_UP = "runner_up"
     REVISION = "revision"
+    STAGE = "stage"
 
 
 Input = Annotated[
