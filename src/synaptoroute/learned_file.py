@@ -13,6 +13,7 @@ import numpy as np
 import xxhash
 
 from synaptoroute.decision.evidence import Vocabulary
+from synaptoroute.decision.first_stage import FirstStage, Trials
 from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
 from synaptoroute.decision.kernel import Kernel
@@ -43,6 +44,8 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
             value = getattr(learned.model, part)
             if value is not None:
                 arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
+        if learned.first is not None:
+            arrays |= _first_arrays(learned.first.stage, learned.first.encoder.fingerprint)
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return sealed(buffer.getvalue())
@@ -72,9 +75,29 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
                 for part, kind in _PARTS.items()
                 if part != "kernel" or "kernel.points" in arrays
             }
+            first = _first_stage(arrays, table)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts))
+    return table.learned_with(DecisionModel(**parts, first=first))
+
+
+def _first_arrays(stage: FirstStage, fingerprint: str) -> dict[str, Any]:
+    """A first stage, and whose vectors it reads."""
+    arrays = {f"first.{field.name}": getattr(stage.head, field.name) for field in fields(Head)}
+    arrays |= {f"trials.{field.name}": getattr(stage.trials, field.name) for field in fields(Trials)}
+    return arrays | {"first.weights": stage.weights, "first.fingerprint": np.array(fingerprint)}
+
+
+def _first_stage(arrays: Any, table: RouteTable) -> FirstStage | None:
+    """The first stage, if there is one and the table has its encoder."""
+    encoder = table.first_encoder
+    if encoder is None or "first.weights" not in arrays or arrays["first.fingerprint"] != encoder.fingerprint:
+        return None
+    return FirstStage(
+        head=Head(**{field.name: arrays[f"first.{field.name}"] for field in fields(Head)}),
+        weights=arrays["first.weights"],
+        trials=Trials(**{field.name: arrays[f"trials.{field.name}"] for field in fields(Trials)}),
+    )
 
 
 def _digest(table: RouteTable) -> bytes:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, measuring, output
+from synaptoroute.cli import bench_cascade, bench_load, bench_peers, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
+app.command("cascade")(bench_cascade.cascade)
 
 
 @app.command("accuracy")
@@ -55,7 +56,7 @@ def accuracy(
 
     names = dataset or list(datasets.NAMES)
     measuring.require_known(names, datasets.NAMES, "data set")
-    counts = [_shots(text) for text in shots or ["full"]]
+    counts = [measuring.shots_of(text) for text in shots or ["full"]]
     folder = data_folder(data)
     loaded = [datasets.load(name, data=folder) for name in names]
     chosen = make_encoder(encoder)
@@ -102,14 +103,6 @@ def report(
         output.note(f"wrote {readme}")
     if html is None and markdown is None and readme is None:
         typer.echo(tables.markdown(found), nl=False)
-
-
-def _shots(text: str) -> int | None:
-    if text == "full":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"--shots is {text!r}, wanted a number from 1 or full")
-    return int(text)
 
 
 def _command(

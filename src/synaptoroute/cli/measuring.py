@@ -28,6 +28,15 @@ def require_known(names: Sequence[str], known: Sequence[str], what: str) -> None
         raise typer.BadParameter(f"no {what} {unknown[0]!r}; there are {', '.join(known)}")
 
 
+def shots_of(text: str) -> int | None:
+    """Utterances per route, None for "full". Raises typer.BadParameter."""
+    if text == "full":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"--shots is {text!r}, wanted a number from 1 or full")
+    return int(text)
+
+
 def written(manifests: "Iterable[Written]", to: Path | None) -> "Written":
     """The last manifest. Each is written, so that what was measured survives an interruption.
 

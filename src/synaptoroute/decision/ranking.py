@@ -54,7 +54,7 @@ def by_model(evidence: Evidence, gate: Gate, owners: Ints) -> Ranking:
     """
     in_scope, right = gate.probabilities(evidence.features)
     confidences = [
-        _shared(*row) for row in zip(in_scope.tolist(), right.tolist(), evidence.probabilities.tolist(), strict=True)
+        shared(*row) for row in zip(in_scope.tolist(), right.tolist(), evidence.probabilities.tolist(), strict=True)
     ]
     return Ranking(
         owners[evidence.columns],
@@ -64,7 +64,7 @@ def by_model(evidence: Evidence, gate: Gate, owners: Ints) -> Ranking:
     )
 
 
-def _shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
+def shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
     """Confidences of candidates of these probabilities, never rising."""
     confidences = [in_scope * right]
     rest = in_scope * (1 - right) / max(1 - probabilities[0], 1e-12)

@@ -6,5 +6,6 @@ from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.encoder.fastembed import FastEmbedEncoder
 from synaptoroute.encoder.openai import OpenAIEncoder
+from synaptoroute.encoder.static import StaticEncoder
 
-__all__ = ["BaseEncoder", "BundledEncoder", "FastEmbedEncoder", "OpenAIEncoder"]
+__all__ = ["BaseEncoder", "BundledEncoder", "FastEmbedEncoder", "OpenAIEncoder", "StaticEncoder"]

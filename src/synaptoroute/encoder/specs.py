@@ -13,7 +13,7 @@ def make_encoder(spec: str, profile: OptimizationProfile = OptimizationProfile.B
     """The encoder of that name.
 
     Args:
-        spec: ``bundled``, ``bundled:NAME`` or ``fastembed:MODEL``.
+        spec: ``bundled``, ``bundled:NAME``, ``static`` or ``fastembed:MODEL``.
         profile: What the bundled encoder takes its threads from.
 
     Raises:
@@ -26,8 +26,12 @@ def make_encoder(spec: str, profile: OptimizationProfile = OptimizationProfile.B
         from synaptoroute.encoder.bundled import BundledEncoder
 
         return BundledEncoder(model, profile=profile) if model else BundledEncoder(profile=profile)
+    if spec == "static":
+        from synaptoroute.encoder.static import StaticEncoder
+
+        return StaticEncoder()
     if kind == "fastembed" and model:
         from synaptoroute.encoder.fastembed import FastEmbedEncoder
 
         return FastEmbedEncoder(model)
-    raise InvalidInputError(f"there is no encoder {spec!r}; wanted bundled, bundled:NAME or fastembed:MODEL")
+    raise InvalidInputError(f"there is no encoder {spec!r}; wanted bundled, bundled:NAME, static or fastembed:MODEL")
