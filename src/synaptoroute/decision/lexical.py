@@ -12,6 +12,8 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.models import is_picture
+
 Ints = NDArray[np.int64]
 Floats32 = NDArray[np.float32]
 
@@ -135,6 +137,8 @@ def inverse_document_frequency(bags: Bags) -> Floats32:
 
 # ---------------------------------------------------------------------------------------------------------- hashing
 def _words(text: str) -> list[str]:
+    if is_picture(text):
+        return []
     return _WORD.findall(text[:READ_CHARACTERS].lower())
 
 
