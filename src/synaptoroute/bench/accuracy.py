@@ -213,7 +213,7 @@ def _cost(router: AdaptiveRouter, queries: Sequence[Labelled], per_s: float, sec
     singles = texts[:: max(len(texts) // SINGLES, 1)][:SINGLES]
     alone = [_milliseconds(partial(router.route, text)) for text in singles]
     decided = texts[:DECIDED]
-    vectors = encode_checked(router.encoder, decided)
+    vectors = encode_checked(router.encoder, decided, queries=True)
     batches = [(decided[at : at + BATCH], vectors[at : at + BATCH]) for at in range(0, len(decided), BATCH)]
     full = [batch for batch in batches if len(batch[0]) == BATCH] or batches
     snapshot = router.snapshot
