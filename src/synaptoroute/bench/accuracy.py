@@ -94,6 +94,7 @@ def run(
             fit=fit,
             curves=measures.curves(answers[0], negated=dataset.negated),
             nearest=measures.baseline(nearest) if fit is None and not dataset.negated else None,
+            languages=measures.by_language(answers, dataset.test),
         )
 
     # The first seed comes last: when its router is measured further, the answers of all seeds are there.
