@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.encoder.networks import CPU, Provider, open_session
 from synaptoroute.encoder.pictures import SIDE, Pixels, pixels_of
 from synaptoroute.errors import (
     EncoderOutputError,
@@ -23,7 +24,7 @@ from synaptoroute.errors import (
 )
 from synaptoroute.forking import PerProcess
 from synaptoroute.models import is_picture
-from synaptoroute.profile import usable_cores
+from synaptoroute.profile import OptimizationProfile, usable_cores
 
 if TYPE_CHECKING:
     from fastembed import ImageEmbedding
@@ -110,7 +111,7 @@ class ImageEncoder:
         *,
         text_model: str = "onnx/text_model.onnx",
         vision_model: str = "onnx/vision_model.onnx",
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[Provider] = CPU,
     ) -> Self:
         """A pair of ONNX graphs in one folder with ``tokenizer.json`` and ``preprocessor_config.json``.
 
@@ -128,7 +129,7 @@ class ImageEncoder:
         from synaptoroute.encoder.onnx import OnnxEncoder
 
         _require_pillow()
-        texts = OnnxEncoder(folder, model_file=text_model, pooling="none", providers=providers)
+        texts = OnnxEncoder(folder, model_file=text_model, pooling=None, providers=providers)
         return cls(texts, OnnxPictures(folder, model_file=vision_model, providers=providers))
 
     @classmethod
@@ -247,7 +248,7 @@ class OnnxPictures:
         *,
         model_file: str = "model.onnx",
         output: str | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[Provider] = CPU,
     ) -> None:
         self._path = Path(folder) / model_file
         self._name = f"{Path(folder).name}/{self._path.stem}"
@@ -299,15 +300,13 @@ class OnnxPictures:
         return rows
 
     def _load(self) -> InferenceSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            return onnxruntime.InferenceSession(str(self._path), options, providers=self._providers)
-        except Exception as exc:
-            raise EncoderUnavailableError(f"onnxruntime cannot load {self._path}: {exc}") from exc
+        return open_session(
+            self._path,
+            str(self._path),
+            cores=usable_cores(),
+            profile=OptimizationProfile.BALANCED,
+            providers=self._providers,
+        )
 
 
 class FastEmbedPictures:
