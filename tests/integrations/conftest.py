@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,9 @@ from synaptoroute import AdaptiveRouter, Route
 from synaptoroute.bulk import route_file
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.storage import SQLiteStorage
+
+# Haystack reports how it is used, and decides whether to when it is imported.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 SAID = ("how much is my bill number {}", "will it rain on day {}", "who painted picture {}")
 
