@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from synaptoroute.bulk import route_file
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.storage import SQLiteStorage
 from tests.integrations.small import small_router
+
+# Haystack reports how it is used, and decides whether to when it is imported.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 SAID = ("how much is my bill number {}", "will it rain on day {}", "who painted picture {}")
 

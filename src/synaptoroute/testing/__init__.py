@@ -3,7 +3,7 @@
 ::
 
     class TestMyEncoder(EncoderContract):
-        @pytest.fixture(scope="class")
+        @pytest.fixture
         def encoder(self):
             return MyEncoder()
 
