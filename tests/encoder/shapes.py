@@ -60,7 +60,9 @@ def build(folder: Path, *, dim: int = DIM, side: int = SIDE) -> Path:
     return folder
 
 
-def _fitted(hidden: NDArray[np.float32], table: NDArray[np.float32], words: list[str], side: int) -> NDArray[np.float32]:
+def _fitted(
+    hidden: NDArray[np.float32], table: NDArray[np.float32], words: list[str], side: int
+) -> NDArray[np.float32]:
     """The last layer: least squares from 40 drawings of each thing to its caption's vector."""
     seen, wanted = [], []
     for colour in COLOURS:
