@@ -162,7 +162,7 @@ def test_a_config_that_makes_no_sense_is_told(config: str, tmp_path: Path) -> No
 
 
 def test_a_graph_that_is_none_or_reads_something_else_is_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderUnavailableError, match="no output 'nothing'|no output of one vector"):
+    with pytest.raises(EncoderUnavailableError, match="has no output of one vector"):
         OnnxPictures(folder, model_file="onnx/vision_model.onnx", output="nothing")
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(EncoderUnavailableError, match="cannot load"):
@@ -177,7 +177,7 @@ def test_a_fastembed_pair_is_found_in_its_folders(folder: Path, tmp_path: Path) 
         (build(tmp_path / "wide", dim=512, side=224) / "onnx/vision_model.onnx").read_bytes()
     )
     (vision / "preprocessor_config.json").write_text(
-        '{"do_resize": true, "size": {"height": 224, "width": 224}, "do_rescale": true, "rescale_factor": 0.00392156862,'
+        '{"do_resize": true, "size": {"height": 224, "width": 224}, "do_rescale": true, "rescale_factor": 0.0039216,'
         ' "do_normalize": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25],'
         ' "image_processor_type": "CLIPImageProcessor"}'
     )
