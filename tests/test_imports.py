@@ -99,10 +99,11 @@ def test_the_public_names_are_these() -> None:
         "encoder.OpenAIEncoder",
         "storage.SQLiteStorage",
         "sync.RedisSyncManager",
+        "integrations.langchain.SynaptoRouteTool",
     ],
 )
 def test_promised_import_paths_exist(path: str) -> None:
-    module, name = path.split(".")
+    module, _, name = path.rpartition(".")
     assert getattr(import_module(f"synaptoroute.{module}"), name)
 
 

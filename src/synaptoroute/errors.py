@@ -6,6 +6,7 @@
     ├── InvalidInputError (ValueError)
     │   ├── InvalidQueryError          a text that cannot be routed
     │   ├── InvalidRouteError          a route, utterance or threshold that cannot be accepted
+    │   ├── InvalidToolError           a tool that does not say what it is for, or a description that is broken
     │   └── InvalidSettingError        a setting of the server that cannot be accepted
     ├── RouteExistsError               add_route of a name that is taken
     ├── RouteNotFoundError (LookupError)
@@ -54,6 +55,10 @@ class InvalidQueryError(InvalidInputError):
 
 class InvalidRouteError(InvalidInputError):
     """The route, one of its utterances or its threshold cannot be accepted."""
+
+
+class InvalidToolError(InvalidInputError):
+    """A tool, function, model or schema cannot be accepted; the message names the place."""
 
 
 class InvalidSettingError(InvalidInputError):

@@ -149,23 +149,23 @@ class Lane:
             return "decision"
         return "vector" if self._vectors is not None and text in self._vectors else None
 
-    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
-        """Unit rows (n, dim); the progress is told every 256 texts."""
+    def encode(self, texts: Sequence[str], progress: Progress | None = None, *, queries: bool = False) -> Vectors:
+        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts."""
         if progress is None:
-            return encode_checked(self.encoder, texts)
+            return encode_checked(self.encoder, texts, queries=queries)
         parts = [encode_checked(self.encoder, [])]
         for start in range(0, len(texts), _ENCODED_AT_ONCE):
-            parts.append(encode_checked(self.encoder, texts[start : start + _ENCODED_AT_ONCE]))
+            parts.append(encode_checked(self.encoder, texts[start : start + _ENCODED_AT_ONCE], queries=queries))
             progress(min(start + _ENCODED_AT_ONCE, len(texts)), len(texts))
         return np.concatenate(parts)
 
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
         if not self._hooks.batches:
-            return encode_checked(self.encoder, texts, alone=True)
+            return encode_checked(self.encoder, texts, alone=True, queries=True)
         began, failed = time.monotonic(), True
         try:
-            vectors = encode_checked(self.encoder, texts, alone=True)
+            vectors = encode_checked(self.encoder, texts, alone=True, queries=True)
             failed = False
         finally:
             event = BatchEncoded(texts=len(texts), took_s=time.monotonic() - began, failed=failed)

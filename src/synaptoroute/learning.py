@@ -126,7 +126,7 @@ class Learning(Committing):
         began, lane = time.monotonic(), self._lane
         names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
-        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress, queries=True))
         report, labelled, learned = fit(
             lane.table,
             given,
@@ -275,7 +275,7 @@ class Learning(Committing):
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
         lane = self._lane
-        decisions = lane.table.decide(texts, lane.encode(texts, progress), **self._plain_terms._asdict())
+        decisions = lane.table.decide(texts, lane.encode(texts, progress, queries=True), **self._plain_terms._asdict())
         return evaluated(queries, names, decisions)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:

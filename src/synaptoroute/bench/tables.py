@@ -83,6 +83,31 @@ def negation_table(results: Iterable[Result]) -> Table:
     )
 
 
+def language_table(results: Iterable[Result]) -> Table:
+    """How alike a router treats the languages it is asked in."""
+    return Table(
+        title="Languages",
+        note=(
+            "In percent, by language of the query; all decided by the same routes and the same limit. “In scope” asks "
+            "for the best route whether or not it was returned, “returned” for the right route returned."
+        ),
+        columns=("data set", "utterances per route", "router", "language", "in scope", "returned", "OOS recall"),
+        rows=tuple(
+            (
+                result.dataset,
+                drawn(result),
+                tuning(result),
+                language,
+                _interval(found.in_scope),
+                _interval(found.in_scope_accepted),
+                _interval(found.oos_recall),
+            )
+            for result in results
+            for language, found in result.languages.items()
+        ),
+    )
+
+
 def cost_table(results: Iterable[Result]) -> Table:
     """What it took."""
     return Table(
@@ -117,7 +142,7 @@ def cost_table(results: Iterable[Result]) -> Table:
 def tables(manifests: Sequence[AnyManifest]) -> list[Table]:
     """All tables that have rows, those of accuracy first."""
     results = [result for manifest in manifests if isinstance(manifest, Manifest) for result in manifest.results]
-    of_accuracy = (accuracy_table(results), negation_table(results), cost_table(results))
+    of_accuracy = (accuracy_table(results), negation_table(results), language_table(results), cost_table(results))
     of_load = load_tables([manifest for manifest in manifests if isinstance(manifest, LoadManifest)])
     return [table for table in of_accuracy if table.rows] + of_load
 

@@ -21,8 +21,8 @@ def accuracy(
     data: Data = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation or snips; "
-                     "may be repeated; all unless given."),
+        typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation, snips "
+                     "or xsid; may be repeated; all but xsid unless given."),
     ] = None,
     shots: Annotated[
         list[str] | None,
@@ -48,16 +48,16 @@ def accuracy(
     Each file of a data set is checked against its SHA-256. Nothing is tuned on a test split.
     """
     from synaptoroute.bench import accuracy as bench
-    from synaptoroute.bench import datasets
+    from synaptoroute.bench import datasets, xsid
     from synaptoroute.bench.sources import data_folder
     from synaptoroute.bench.tables import tables
     from synaptoroute.encoder.specs import make_encoder
 
     names = dataset or list(datasets.NAMES)
-    measuring.require_known(names, datasets.NAMES, "data set")
+    measuring.require_known(names, (*datasets.NAMES, xsid.NAME), "data set")
     counts = [_shots(text) for text in shots or ["full"]]
     folder = data_folder(data)
-    loaded = [datasets.load(name, data=folder) for name in names]
+    loaded = [xsid.load(folder) if name == xsid.NAME else datasets.load(name, data=folder) for name in names]
     chosen = make_encoder(encoder)
     draws = range(seeds)
     command = _command(names, counts, seeds, encoder, limit, tuned=tuned)

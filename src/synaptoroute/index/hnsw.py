@@ -89,8 +89,9 @@ class HnswGraph:
             native.add(np.arange(start, start + len(part)), part, threads=threads)
             if progress:
                 progress(start + len(part), len(vectors))
+        missed = np.arange(len(vectors))
         for _ in range(_ROUNDS):
-            missed = _missed(native, vectors)
+            missed = _missed(native, vectors, missed, threads)
             if not len(missed):
                 break
             native.add(missed, vectors[missed], threads=1)
@@ -120,12 +121,7 @@ class HnswGraph:
 
     def search(self, queries: Vectors, count: int) -> Rows:
         """See ``Graph.search``. One core; a batch goes to usearch as one call."""
-        found = self._native.search(np.ascontiguousarray(queries), count, threads=1)
-        rows = np.atleast_2d(found.keys).astype(np.int64)
-        if hasattr(found, "counts"):
-            # usearch fills a batch up with key 0, which is a row.
-            rows[np.arange(rows.shape[1]) >= found.counts[:, None]] = -1
-        return rows
+        return _nearest(self._native, queries, count, threads=1)
 
 
 def _native(dim: int) -> Index:
@@ -155,12 +151,36 @@ def _restored(path: Path, *, view: bool) -> Index:
     return native
 
 
-def _missed(native: Index, vectors: Vectors) -> Rows:
-    """The rows to which no path leads: those that even a search for all rows does not find."""
-    reached = np.zeros(len(vectors), bool)
-    if len(vectors):
-        reached[native.search(np.ascontiguousarray(vectors[0]), len(native), threads=1).keys] = True
-    return np.flatnonzero(~reached)
+def _missed(native: Index, vectors: Vectors, among: Rows, threads: int) -> Rows:
+    """Of these rows, those that a search for their own vector does not find, nor another row of the same vector.
+
+    Looking at few rows finds 98 of 100 in half the time, so only the others are looked for as a query would be. One
+    search for all rows would tell as much, but takes time with the square of the rows: 0.2 s for 100,000, and for five
+    million it had not ended after six minutes.
+    """
+    for looked_at, count in ((_LINKS, 8), (_LOOKED_AT_SEARCHING, _LINKS)):
+        native.expansion_search = looked_at  # type: ignore[misc] # its setter has a name that mypy does not expect
+        parts = [among[start : start + _ROWS_AT_ONCE] for start in range(0, len(among), _ROWS_AT_ONCE)]
+        lost = [among[:0]]
+        for part in parts:
+            own = np.ascontiguousarray(vectors[part])
+            found = _nearest(native, own, count, threads)
+            at = np.flatnonzero((found != part[:, None]).all(axis=1))
+            twin = (vectors[found[at, 0]] == own[at]).all(axis=1)
+            lost.append(part[at[~twin]])
+        among = np.concatenate(lost)
+    native.expansion_search = _LOOKED_AT_SEARCHING  # type: ignore[misc]
+    return among
+
+
+def _nearest(native: Index, queries: Vectors, count: int, threads: int) -> Rows:
+    """See ``Graph.search``; a batch goes to usearch as one call."""
+    found = native.search(np.ascontiguousarray(queries), count, threads=threads)
+    rows = np.atleast_2d(found.keys).astype(np.int64)
+    if hasattr(found, "counts"):
+        # usearch fills a batch up with key 0, which is a row.
+        rows[np.arange(rows.shape[1]) >= found.counts[:, None]] = -1
+    return rows
 
 
 def _index() -> type[Index]:
