@@ -33,8 +33,8 @@ _LOOKED_AT_SEARCHING = 128
 _ROWS_AT_ONCE = 1 << 16
 #: Rounds of joining rows that no path leads to. One was enough at 60,000 rows and 2 threads.
 _ROUNDS = 4
-#: Rows up to which they are looked for. One search for all takes time with the square of the rows: 0.2 s for 100,000; for
-#: five million it had not ended after six minutes. Looking for each by itself took longer still.
+#: Rows up to which they are looked for. One search for all takes time with the square of the rows: 0.2 s for 100,000,
+#: and for five million it had not ended after six minutes. Looking for each by itself took longer still.
 _JOINED = 1_000_000
 
 Progress = Callable[[int, int], object]
