@@ -9,11 +9,11 @@ from itertools import chain
 import numpy as np
 
 from synaptoroute.decision.evidence import Grouped
-from synaptoroute.decision.first_stage import FirstStage, choices
+from synaptoroute.decision.first_stage import FirstStage, first_choices
 from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.ranking import shared
 from synaptoroute.encoder.base import BaseEncoder, encode_checked
-from synaptoroute.models import Decision, Match, Reason, Stage
+from synaptoroute.models import Decision, Match, Reason, Stage, is_picture
 
 #: Texts that are decided together at most: their logits and vectors stay in the processor's cache.
 _AT_ONCE = 64
@@ -75,9 +75,11 @@ class FirstAnswers:
 
     def _decide(self, texts: Sequence[str], top_k: int, point: float, revision: int) -> list[Decision | None]:
         stage, vectors = self.stage, self.encoder.encode(texts)
-        chosen = choices(stage.head, self.model.head, self.model.vocabulary, texts, vectors, max(top_k, 2))
+        chosen = first_choices(stage.head, self.model.head, self.model.vocabulary, texts, vectors, max(top_k, 2))
         agrees, right = stage.probabilities(chosen.seen)
-        sure = np.flatnonzero((agrees >= self.least(point)) & (right >= point))
+        # Of a picture it sees nothing.
+        readable = ~np.fromiter(map(is_picture, texts), bool, len(texts))
+        sure = np.flatnonzero((agrees >= self.least(point)) & (right >= point) & readable)
         decisions: list[Decision | None] = [None] * len(texts)
         columns = chosen.columns[sure]
         nearest = self.grouped.neighbours(vectors[sure], columns[:, :top_k])

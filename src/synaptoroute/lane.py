@@ -17,12 +17,14 @@ from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.cascading import Cascade
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.errors import InvalidInputError
 from synaptoroute.explaining import Cached, Explaining, Explanation, Source
-from synaptoroute.models import Decision
+from synaptoroute.models import Decision, is_picture
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
 from synaptoroute.observability.stages import CallStages
 from synaptoroute.profile import OptimizationProfile
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
 from synaptoroute.table_files import TableFiles
@@ -70,6 +72,7 @@ class Lane:
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
         hooks: Told of what the encoder does.
+        breaker: Asks a reranker where the first routes are close; None without one.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -87,6 +90,7 @@ class Lane:
         cache_bytes: int,
         wake: Callable[[], None],
         hooks: Hooks,
+        breaker: TieBreaker | None = None,
     ) -> None:
         self.encoder = encoder
         self._hooks = hooks
@@ -100,7 +104,8 @@ class Lane:
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
         self.observers: tuple[Observer, ...] = ()
         # Learning asks for the background sentences and the routes' names again and again.
-        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode), first_encoder)
+        encode = functools.lru_cache(maxsize=2)(self.encode)
+        self.files = TableFiles(storage, self.identity, encode, breaker, first_encoder)
         table = self.files.open()
         kept = storage.load_learned()
         self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
@@ -115,6 +120,8 @@ class Lane:
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             self._vectors,
             ranked_at=self._ranked_at,
+            # A reranker takes longer than the way to a thread.
+            decides_quickly=breaker is None,
         )
 
     @property
@@ -207,23 +214,32 @@ class Lane:
             return "decision"
         return "vector" if self._vectors is not None and text in self._vectors else None
 
-    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
-        """Unit rows (n, dim); the progress is told every 256 texts."""
+    def encode(self, texts: Sequence[str], progress: Progress | None = None, *, queries: bool = False) -> Vectors:
+        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts.
+
+        Raises:
+            InvalidInputError: An utterance is a picture, and the encoder reads none. Queries are not held to this: a
+                router of texts that is asked a picture abstains, as from any other nonsense.
+        """
+        if not queries and any(map(is_picture, texts)) and not getattr(self.encoder, "reads_pictures", False):
+            raise InvalidInputError(
+                f"an utterance is a picture, which {self.encoder.name} cannot read; give the router an ImageEncoder"
+            )
         if progress is None:
-            return encode_checked(self.encoder, texts)
+            return encode_checked(self.encoder, texts, queries=queries)
         parts = [encode_checked(self.encoder, [])]
         for start in range(0, len(texts), _ENCODED_AT_ONCE):
-            parts.append(encode_checked(self.encoder, texts[start : start + _ENCODED_AT_ONCE]))
+            parts.append(encode_checked(self.encoder, texts[start : start + _ENCODED_AT_ONCE], queries=queries))
             progress(min(start + _ENCODED_AT_ONCE, len(texts)), len(texts))
         return np.concatenate(parts)
 
     def _encode_queries(self, texts: Sequence[str]) -> Vectors:
         """In the calling thread alone where the encoder can; the batcher has a thread for each core."""
         if not self._hooks.batches:
-            return encode_checked(self.encoder, texts, alone=True)
+            return encode_checked(self.encoder, texts, alone=True, queries=True)
         began, failed = time.monotonic(), True
         try:
-            vectors = encode_checked(self.encoder, texts, alone=True)
+            vectors = encode_checked(self.encoder, texts, alone=True, queries=True)
             failed = False
         finally:
             event = BatchEncoded(texts=len(texts), took_s=time.monotonic() - began, failed=failed)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.model import DecisionModel
+from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.first_answers import FirstAnswers
 from synaptoroute.index.base import Mask
@@ -28,12 +29,14 @@ class LearnedTable:
         model: Its columns are the routes of ``utterances``, in order.
         utterances: Route name -> the utterances it had then. A route that has others now is new to the model.
         labelled: The labelled queries it was trained on.
+        tie: What a reranker's scores are worth here; None if there was no reranker.
         first: What the first stage answers with, if there is to be one and the table is not too large for it.
     """
 
     model: DecisionModel
     utterances: Mapping[str, tuple[str, ...]]
     labelled: LabelledQueries | None = None
+    tie: TieWeights | None = None
     first: FirstAnswers | None = None
 
 

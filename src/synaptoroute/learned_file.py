@@ -18,11 +18,12 @@ from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
 from synaptoroute.decision.kernel import Kernel
 from synaptoroute.decision.model import DecisionModel
+from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.table import Learned, RouteTable
 
 #: Changes whenever what is learned from the same table would, or how it is written.
-FORMAT = "3"
+FORMAT = "4"
 _CHECKSUM_BYTES = 16
 _PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel}
 
@@ -46,6 +47,10 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
                 arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
         if learned.first is not None:
             arrays |= _first_arrays(learned.first.stage, learned.first.encoder.fingerprint)
+        tie = learned.tie
+        # Whether a reranker that failed helps is found out after the next start.
+        if tie is not None and not tie.failed:
+            arrays |= {"tie.fingerprint": tie.fingerprint, "tie.weights": np.array([tie.prior, tie.score, tie.ties])}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return sealed(buffer.getvalue())
@@ -75,10 +80,15 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
                 for part, kind in _PARTS.items()
                 if part != "kernel" or "kernel.points" in arrays
             }
+            tie = None
+            if "tie.fingerprint" in arrays:
+                prior, score, ties = arrays["tie.weights"].tolist()
+                fingerprint = str(arrays["tie.fingerprint"])
+                tie = TieWeights(fingerprint=fingerprint, prior=prior, score=score, ties=int(ties))
             first = _first_stage(arrays, table)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts, first=first))
+    return table.learned_with(DecisionModel(**parts, first=first), tie)
 
 
 def _first_arrays(stage: FirstStage, fingerprint: str) -> dict[str, Any]:

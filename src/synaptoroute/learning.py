@@ -127,7 +127,7 @@ class Learning(Committing):
         began, lane = time.monotonic(), self._lane
         names = check_labels(labels, lane.table)
         texts = [clean_query(query) for query in queries]
-        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress))
+        given = LabelledQueries(texts=tuple(texts), labels=names, vectors=lane.encode(texts, progress, queries=True))
         report, labelled, learned = fit(
             lane.table,
             given,
@@ -280,7 +280,7 @@ class Learning(Committing):
         table = lane.table
         call = Cascade(texts, lane.sure(table, texts, asked))
         if call.rest:
-            call.add(table.decide(call.rest, lane.encode(call.rest, progress), **asked._asdict()))
+            call.add(table.decide(call.rest, lane.encode(call.rest, progress, queries=True), **asked._asdict()))
         return evaluated(queries, names, call.decisions)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:

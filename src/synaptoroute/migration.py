@@ -16,7 +16,7 @@ from synaptoroute.errors import EncoderUnavailableError, InvalidInputError
 from synaptoroute.evaluation import check_labels, check_queries
 from synaptoroute.lane import Lane
 from synaptoroute.models import Decision, clean_query
-from synaptoroute.storage.base import BaseStorage, EncoderIdentity, PutRoute
+from synaptoroute.storage.base import BaseStorage, EncoderIdentity, LabelledQueries, PutRoute
 from synaptoroute.table import RouteTable
 
 #: Encoded and made durable at once: a tenth of a second's work on a CPU, which is what a kill can lose.
@@ -120,6 +120,19 @@ def encode_beside(
     return len(missing)
 
 
+def encoded_as_queries(labelled: LabelledQueries | None, encoder: BaseEncoder) -> LabelledQueries | None:
+    """The labelled queries with the vectors that queries have; None where those of utterances are no others.
+
+    What is encoded beside is kept by text, and a text may be an utterance too.
+
+    Raises:
+        EncoderError: The encoder failed.
+    """
+    if labelled is None or not hasattr(encoder, "encode_queries"):
+        return None
+    return replace(labelled, vectors=encode_checked(encoder, labelled.texts, queries=True))
+
+
 # ----------------------------------------------------------------------------------------------------- reporting
 class Asked(NamedTuple):
     """Queries to be decided before and after.
@@ -155,7 +168,8 @@ def asked_by_caller(
     check_queries(queries, [None] * len(queries) if labels is None else labels)
     names = None if labels is None else check_labels(labels, lane.table)
     texts = [clean_query(query) for query in queries]
-    return Asked("given", texts, names, lane.encode(texts), encode_checked(encoder, texts))
+    before = lane.encode(texts, queries=True)
+    return Asked("given", texts, names, before, encode_checked(encoder, texts, queries=True))
 
 
 def asked_by_fit(former: RouteTable, current: RouteTable) -> Asked | None:

@@ -132,7 +132,7 @@ def _decided(
     """The decision on each; None where what was asked for makes no sense."""
     if not usable:
         return []
-    vectors = encode_checked(router.encoder, [text for text, _ in usable])
+    vectors = encode_checked(router.encoder, [text for text, _ in usable], queries=True)
     found: list[Decision | None] = [None] * len(usable)
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for place, (_, record) in enumerate(usable):

@@ -28,6 +28,7 @@ from synaptoroute.migration import (
     asked_by_caller,
     asked_by_fit,
     encode_beside,
+    encoded_as_queries,
     reported,
     unchanged,
 )
@@ -278,7 +279,11 @@ class Revisions(Learning, ABC):
             self._require_open()
             # What has been changed meanwhile.
             encoded += encode_beside(self._storage, encoder, identity)
+            labelled = encoded_as_queries(former.table.labelled, encoder)
             revision = self._storage.swap_encoder(identity, expected_revision=former.table.revision, actor=self._acting)
+            if labelled is not None:
+                self._storage.save_labelled(labelled, encoder=identity)
+                self._storage.save_operating_point(former.table.point)
             lane = self._open_lane(encoder)
             if lane.table.can_learn:
                 with suppress(EncoderError):  # Else it will be learned in the background, once the encoder works.

@@ -222,7 +222,7 @@ def _jsonl_entries(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
                 text = text.removeprefix("\ufeff")
             if not text.strip():
                 continue
-            entry = _parsed(text, "jsonl")
+            entry = parsed(text, "jsonl")
         yield where, entry
 
 
@@ -253,7 +253,13 @@ def _jsonl_lines(routes: Iterable[Route]) -> Iterator[str]:
 
 
 # -------------------------------------------------------------------------------------------------- JSON and YAML
-def _parsed(text: str, file_format: FileFormat) -> Any:
+def parsed(text: str, file_format: FileFormat) -> Any:
+    """What JSON, one line of JSON Lines or YAML says; a key that is there twice in one mapping is an error.
+
+    Raises:
+        InvalidInputError: It is not of that format, or nested too deeply; with the line, where there is one.
+        MissingExtraError: YAML needs the extra ``yaml``.
+    """
     try:
         return parsed_yaml(text) if file_format == "yaml" else json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as exc:
@@ -324,7 +330,7 @@ def _yaml() -> Any:
 
 def _entries(text: str, file_format: FileFormat) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each route is, and its fields."""
-    document = _parsed(text, file_format)
+    document = parsed(text, file_format)
     if isinstance(document, dict):
         _refuse_unknown(document, ("version", "routes"))
         version = document.get("version", VERSION)
@@ -442,7 +448,7 @@ def _csv_fields(row: dict[str, str]) -> dict[str, Any]:
     if description := row.get("description", "").strip():
         fields["description"] = description
     if metadata := row.get("metadata", "").strip():
-        fields["metadata"] = _parsed(metadata, "json")
+        fields["metadata"] = parsed(metadata, "json")
     return fields
 
 

@@ -193,7 +193,7 @@ class Shadow:
         """
         self.wait_until_fitted()
         texts = [clean_query(query) for query in queries]
-        vectors = self._lane.encode(texts)
+        vectors = self._lane.encode(texts, queries=True)
         tables = self._lane.table, self._table
         live, candidate = (table.decide(texts, vectors, **self._plain._asdict()) for table in tables)
         return compared(texts, live, candidate, examples=self._examples if examples is None else examples)
@@ -284,7 +284,7 @@ class Shadow:
         missing = [place for place, decision in enumerate(found) if decision is None]
         if missing:
             new = [texts[place] for place in missing]
-            rows = self._lane.encode(new) if vectors is None else vectors[missing]
+            rows = self._lane.encode(new, queries=True) if vectors is None else vectors[missing]
             options = asked._asdict()
             if asked.allow is not None:
                 # What the call allowed may not be there.

@@ -22,6 +22,7 @@ from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts,
 from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
+from synaptoroute.decision.tie import Choices, TieWeights
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.first_answers import FirstAnswers
@@ -30,8 +31,10 @@ from synaptoroute.index.base import Mask
 from synaptoroute.learned import HeadNow
 from synaptoroute.learned import Learned as Learned
 from synaptoroute.learned import LearnedTable as LearnedTable
-from synaptoroute.models import Decision, Match, Reason, Route
+from synaptoroute.models import Decision, Match, Reason, Route, Stage
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
+from synaptoroute.untying import Untied, Untier, learn_weights
 
 Ints = NDArray[np.int64]
 
@@ -50,6 +53,13 @@ def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
     return index
 
 
+def _stages(ranking: Ranking) -> Iterable[Stage]:
+    """What decided each query of a ranking."""
+    if ranking.reranked is None:
+        return [Stage.ENCODER] * len(ranking.owners)
+    return [Stage.RERANKER if reranked else Stage.ENCODER for reranked in ranking.reranked.tolist()]
+
+
 @dataclass(frozen=True, eq=False)
 class RouteTable:
     """The routes of one revision, their rows in the index, and what was learned.
@@ -65,6 +75,7 @@ class RouteTable:
         labelled: What ``fit`` was given, with the operating point it chose.
         point: The operating point that somebody set, which comes before that of ``fit``; None if nobody has.
         two_stage: What was learned of a table that is too large for a head; None until there is one.
+        breaker: Asks a reranker where the first routes are close; None without one.
         first_encoder: Gives the static vectors of a first stage; None for none.
     """
 
@@ -75,6 +86,7 @@ class RouteTable:
     labelled: LabelledQueries | None = None
     point: ChosenPoint | None = None
     two_stage: TwoStage | None = None
+    breaker: TieBreaker | None = None
     first_encoder: BaseEncoder | None = None
     _head: HeadNow | None = None
     _calibrating: Calibrating = field(init=False)
@@ -83,7 +95,13 @@ class RouteTable:
         object.__setattr__(self, "_calibrating", Calibrating(len(self.index)))
 
     @classmethod
-    def from_stored(cls, stored: StoredTable, encode: Encode, first_encoder: BaseEncoder | None = None) -> RouteTable:
+    def from_stored(
+        cls,
+        stored: StoredTable,
+        encode: Encode,
+        breaker: TieBreaker | None = None,
+        first_encoder: BaseEncoder | None = None,
+    ) -> RouteTable:
         """The table of what a store holds."""
         catalog = RouteCatalog.of(stored.routes)
         owners = np.repeat(np.arange(len(catalog), dtype=np.int32), catalog.counts)
@@ -94,6 +112,7 @@ class RouteTable:
             encode=encode,
             labelled=stored.labelled,
             point=stored.point,
+            breaker=breaker,
             first_encoder=first_encoder,
         )
 
@@ -199,17 +218,25 @@ class RouteTable:
             return learn_two_stage(self.index, self.encode(BACKGROUND), checkpoint)
         return self.learn_head(checkpoint)
 
-    def learn_head(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable:
-        """``learn`` for a table from which a head ``can_learn``."""
+    def learn_head(self, checkpoint: Checkpoint = no_checkpoint, *, tie: TieWeights | None = None) -> LearnedTable:
+        """``learn`` for a table from which a head ``can_learn``.
+
+        Args:
+            checkpoint: See ``learn``.
+            tie: What the reranker's scores are taken to be worth; None asks it.
+        """
         lessons = self.lessons()
         first = self.first_lessons(lessons)
-        model = learn(lessons, checkpoint, first=first)
+        held_out: list[Choices] = []
+        model = learn(lessons, checkpoint, held_out, first=first)
+        if self.breaker is not None and tie is None:
+            tie = learn_weights(self.breaker, held_out, model.gate, lessons.examples, checkpoint)
         if self.labelled is not None:
             queries = self.queries(self.labelled)
             if queries.texts:
                 twin = (first, self.first_queries(queries)) if first is not None else None
                 model, _ = learn_labelled(model, lessons, queries, checkpoint, first=twin)
-        return self.learned_with(model)
+        return self.learned_with(model, tie)
 
     @property
     def can_learn(self) -> bool:
@@ -260,13 +287,13 @@ class RouteTable:
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
         return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
 
-    def learned_with(self, model: DecisionModel) -> LearnedTable:
-        """A model that was trained on just this table."""
+    def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
+        """A model that was trained on just this table, and what a reranker's scores are worth in it."""
         utterances = {route.name: route.utterances for route in self.catalog.routes()}
         first = None
         if self.first_encoder is not None and model.first is not None:
             first = FirstAnswers.of(self.first_encoder, model, utterances)
-        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled, first=first)
+        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled, tie=tie, first=first)
 
     def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
@@ -298,9 +325,17 @@ class RouteTable:
         head = self._head
         if head is None or head.learned.labelled is not self.labelled:
             return False
+        if self.breaker is not None and self.tie is None:
+            return False
         if self.wants_first and head.learned.first is None:
             return False
         return not len(head.newcomers) and bool(head.usable.all())
+
+    @property
+    def tie(self) -> TieWeights | None:
+        """What the scores of the table's own reranker are worth; None if there is none, or it is not learned yet."""
+        tie = self.learned.tie if self.learned else None
+        return tie if tie is not None and self.breaker and tie.fingerprint == self.breaker.fingerprint else None
 
     @property
     def calibration(self) -> Calibration:
@@ -370,9 +405,22 @@ class RouteTable:
 
     def ranked(self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool) -> Ranking:
         """The first half of ``decide``: which routes come first, at least two where there are."""
+        return self.untied(self.first_ranked(texts, vectors, top_k=top_k, allow=allow, exact=exact), texts, vectors)[0]
+
+    def first_ranked(
+        self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool
+    ) -> Ranking:
+        """``ranked`` before anybody breaks ties."""
         # No more than there are: room is made for as many as are asked for.
         with one_blas_thread():
             return self.rank(texts, vectors, max(min(top_k, len(self)), 2), allow, exact=exact)
+
+    def untied(self, ranking: Ranking, texts: Sequence[str], vectors: Vectors) -> Untied:
+        """The ranking after its ties were broken, where there is a reranker that helps here."""
+        tie = self.tie
+        if self.breaker is None or tie is None or not tie.score:
+            return Untied(ranking, {})
+        return Untier(self.breaker, tie, self.index, self.catalog).untied(ranking, texts, vectors)
 
     def decisions(self, ranking: Ranking, *, top_k: int, limits: Limits) -> list[Decision]:
         """The second half of ``decide``: what of it passes, with the utterances that made it."""
@@ -383,6 +431,7 @@ class RouteTable:
             np.clip(ranking.scores, -1, 1).tolist(),
             ranking.confidences.tolist(),
             positions.tolist(),
+            _stages(ranking),
             strict=True,
         )
         return [self._decision(*row, limits) for row in rows]
@@ -446,7 +495,13 @@ class RouteTable:
         return np.zeros(self.catalog.slots, bool)
 
     def _decision(
-        self, slots: list[int], scores: list[float], confidences: list[float], positions: list[int], limits: Limits
+        self,
+        slots: list[int],
+        scores: list[float],
+        confidences: list[float],
+        positions: list[int],
+        stage: Stage,
+        limits: Limits,
     ) -> Decision:
         """From a row of a ranking, best route first, and the place of each listed route's nearest utterance."""
         found = len(slots) - slots.count(-1)
@@ -474,6 +529,7 @@ class RouteTable:
             matches=matches,
             reason=reason,
             revision=self.revision,
+            stage=stage,
         )
 
     @property

@@ -25,6 +25,7 @@ from synaptoroute.errors import MissingExtraError, StorageCorruptError, StorageE
 from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
 from synaptoroute.models import Route
 from synaptoroute.profile import usable_cores
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity, StoredStream, StoredTable, StoreState
 from synaptoroute.table import SEGMENTED_FROM, RouteTable
 
@@ -42,7 +43,8 @@ class TableFiles:
         storage: The truth. Its ``cache_folder`` is where the files are; without one, large tables are kept in memory.
         identity: Whose vectors these are.
         encode: For the table.
-        first_encoder: For the table.
+        breaker: Likewise; None without a reranker.
+        first_encoder: Likewise; None without a first stage.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class TableFiles:
         storage: BaseStorage,
         identity: EncoderIdentity,
         encode: Encode,
+        breaker: TieBreaker | None = None,
         first_encoder: BaseEncoder | None = None,
     ) -> None:
+        self._breaker = breaker
         self._storage = storage
         self._identity = identity
         self._encode = encode
@@ -168,6 +172,7 @@ class TableFiles:
             encode=self._encode,
             labelled=since.labelled,
             point=since.point,
+            breaker=self._breaker,
             first_encoder=self._first_encoder,
         )
         table = table.applied(since.changes, since.state.revision)
@@ -233,7 +238,7 @@ class TableFiles:
             labelled=stream.labelled,
             point=stream.point,
         )
-        return RouteTable.from_stored(stored, self._encode, self._first_encoder)
+        return RouteTable.from_stored(stored, self._encode, self._breaker, self._first_encoder)
 
     def _streamed(self, stream: StoredStream, batches: Iterable[Batch]) -> RouteTable | None:
         """Write the files while reading the store, so that only the texts are in memory at once."""

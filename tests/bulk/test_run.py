@@ -409,24 +409,29 @@ def traced() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_memory_does_not_grow_with_the_file(router: AdaptiveRouter, tmp_path: Path) -> None:
-    """25 parts in one row group: neither Arrow nor Python ever holds more than a few of them."""
-    count, wide = 8_000, 2_000
-    texts = pa.array([f"billing {number % 50}" for number in range(count)])
-    payload = pa.array([f"{number:0{wide}}" for number in range(count)])
-    source = tmp_path / "in.parquet"
-    pq.write_table(pa.table({"text": texts, "payload": payload}), source, use_dictionary=False, compression="none")
-    del texts, payload
-    whole_bytes = count * wide
-    arrow, python = [], []
+    """25 and 50 parts in one row group: neither Arrow nor Python ever holds more than a few of them."""
+    wide = 2_000
 
-    def look(_rows: int, _total: int | None) -> None:
-        arrow.append(pa.total_allocated_bytes())
-        python.append(tracemalloc.get_traced_memory()[1])
+    def most_held(count: int) -> tuple[int, int]:
+        source = tmp_path / f"{count}.parquet"
+        texts = pa.array([f"billing {number % 50}" for number in range(count)])
+        payload = pa.array([f"{number:0{wide}}" for number in range(count)])
+        pq.write_table(pa.table({"text": texts, "payload": payload}), source, use_dictionary=False, compression="none")
+        assert pq.read_metadata(source).num_row_groups == 1
+        del texts, payload
+        arrow, python = [], []
 
-    before = pa.total_allocated_bytes()
-    tracemalloc.reset_peak()
-    at_start = tracemalloc.get_traced_memory()[0]
-    assert run(router, source, batch_rows=20, progress=look).rows == count
-    assert pq.read_metadata(source).num_row_groups == 1
-    assert max(arrow) - before < whole_bytes / 4
-    assert max(python) - at_start < whole_bytes / 4
+        def look(_rows: int, _total: int | None) -> None:
+            arrow.append(pa.total_allocated_bytes())
+            python.append(tracemalloc.get_traced_memory()[1])
+
+        before = pa.total_allocated_bytes()
+        tracemalloc.reset_peak()
+        at_start = tracemalloc.get_traced_memory()[0]
+        assert run(router, source, batch_rows=20, progress=look, overwrite=True).rows == count
+        return max(arrow) - before, max(python) - at_start
+
+    small, large = most_held(8_000), most_held(16_000)
+    for held, of_twice_as_many in zip(small, large, strict=True):
+        assert of_twice_as_many < 1.25 * held
+        assert of_twice_as_many < 16_000 * wide / 4

@@ -1,7 +1,9 @@
-"""A store that workers of other processes open, and a file of rows for them."""
+"""A small router for every framework; a store that workers of other processes open, and a file of rows for them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +14,19 @@ from synaptoroute import AdaptiveRouter, Route
 from synaptoroute.bulk import route_file
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.storage import SQLiteStorage
+from tests.integrations.small import small_router
+
+# Haystack reports how it is used, and decides whether to when it is imported.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 SAID = ("how much is my bill number {}", "will it rain on day {}", "who painted picture {}")
+
+
+@pytest.fixture(scope="package")
+def router(encoder: BundledEncoder) -> Iterator[AdaptiveRouter]:
+    """Two routes, learned. It is not to be changed."""
+    with small_router(encoder) as router:
+        yield router
 
 
 @pytest.fixture(scope="package")

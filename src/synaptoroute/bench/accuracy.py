@@ -94,6 +94,7 @@ def run(
             fit=fit,
             curves=measures.curves(answers[0], negated=dataset.negated),
             nearest=measures.baseline(nearest) if fit is None and not dataset.negated else None,
+            languages=measures.by_language(answers, dataset.test),
         )
 
     # The first seed comes last: when its router is measured further, the answers of all seeds are there.
@@ -213,7 +214,7 @@ def _cost(router: AdaptiveRouter, queries: Sequence[Labelled], per_s: float, sec
     singles = texts[:: max(len(texts) // SINGLES, 1)][:SINGLES]
     alone = [_milliseconds(partial(router.route, text)) for text in singles]
     decided = texts[:DECIDED]
-    vectors = encode_checked(router.encoder, decided)
+    vectors = encode_checked(router.encoder, decided, queries=True)
     batches = [(decided[at : at + BATCH], vectors[at : at + BATCH]) for at in range(0, len(decided), BATCH)]
     full = [batch for batch in batches if len(batch[0]) == BATCH] or batches
     snapshot = router.snapshot

@@ -28,10 +28,11 @@ Read = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A text and the route it belongs to; None if it belongs to none."""
+    """A text and the route it belongs to; None if it belongs to none. The language is known of multilingual sets."""
 
     text: str
     label: str | None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

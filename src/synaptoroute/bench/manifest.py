@@ -143,6 +143,20 @@ class Baseline(Part):
     top5: Accuracy | None
 
 
+class InLanguage(Part):
+    """What came out in one language of a multilingual data set, all decided by the same routes and the same limit.
+
+    Attributes:
+        in_scope: The best route is right, whether or not the router abstained; queries in scope.
+        in_scope_accepted: The right route was returned; queries in scope.
+        oos_recall: Abstained; queries out of scope.
+    """
+
+    in_scope: Accuracy | None
+    in_scope_accepted: Accuracy | None
+    oos_recall: Accuracy | None
+
+
 class Cost(Part):
     """What it took, on the first seed.
 
@@ -195,6 +209,7 @@ class Result(Part):
         utterances: How many the router held.
         fit: What ``fit`` reported of its own held-out queries.
         nearest: The baseline; null where tuned, for negated queries, and in manifests older than this field.
+        languages: The figures by language, of multilingual data sets.
     """
 
     dataset: str
@@ -208,6 +223,7 @@ class Result(Part):
     fit: dict[str, Any] | None = None
     curves: Curves = Curves()
     nearest: Baseline | None = None
+    languages: dict[str, InLanguage] = {}
 
 
 class Manifest(Part):

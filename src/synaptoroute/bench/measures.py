@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.bench.datasets import Labelled
-from synaptoroute.bench.manifest import Accuracy, Baseline, Curves, Figures
+from synaptoroute.bench.manifest import Accuracy, Baseline, Curves, Figures, InLanguage
 from synaptoroute.decision import metrics
 from synaptoroute.models import Decision
 
@@ -122,6 +122,21 @@ def baseline(by_seed: Sequence[Answers]) -> Baseline:
         in_scope=accuracy([answers.best_is_label[inside] for answers in by_seed]),
         top5=accuracy([answers.within(TOP)[inside] for answers in by_seed]),
     )
+
+
+def by_language(by_seed: Sequence[Answers], queries: Sequence[Labelled]) -> dict[str, InLanguage]:
+    """The figures of each language of the queries, in order of its name; none for queries without a language."""
+    spoken = np.array([query.language or "" for query in queries])
+    inside = by_seed[0].in_scope
+    found = {}
+    for language in sorted(set(spoken.tolist()) - {""}):
+        own = spoken == language
+        found[language] = InLanguage(
+            in_scope=accuracy([answers.best_is_label[own & inside] for answers in by_seed]),
+            in_scope_accepted=accuracy([answers.chosen_is_label[own & inside] for answers in by_seed]),
+            oos_recall=accuracy([answers.chosen_is_label[own & ~inside] for answers in by_seed]),
+        )
+    return found
 
 
 def accuracy(by_seed: Sequence[Flags], *, resamples: int = RESAMPLES) -> Accuracy | None:

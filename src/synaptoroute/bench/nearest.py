@@ -30,7 +30,7 @@ def by_nearest_utterance(
     names = list(utterances)
     starts = np.cumsum([0, *map(len, utterances.values())])[:-1]
     rows = encode_checked(encoder, [text for texts in utterances.values() for text in texts])
-    asked = encode_checked(encoder, [query.text for query in queries])
+    asked = encode_checked(encoder, [query.text for query in queries], queries=True)
     ranked: list[tuple[str, ...]] = []
     scores: list[float] = []
     for at in range(0, len(queries), _BLOCK):

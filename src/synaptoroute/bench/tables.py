@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synaptoroute.bench.load.manifest import ROUNDS, AnyManifest, LoadManifest
 from synaptoroute.bench.load.tables import load_tables
 from synaptoroute.bench.manifest import Accuracy, Baseline, Manifest, ManifestError, Result
 from synaptoroute.bench.table import Table
+
+if TYPE_CHECKING:
+    from synaptoroute.bench.tie_break import TieManifest
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 _MB = 1_000_000
@@ -83,6 +87,31 @@ def negation_table(results: Iterable[Result]) -> Table:
     )
 
 
+def language_table(results: Iterable[Result]) -> Table:
+    """How alike a router treats the languages it is asked in."""
+    return Table(
+        title="Languages",
+        note=(
+            "In percent, by language of the query; all decided by the same routes and the same limit. “In scope” asks "
+            "for the best route whether or not it was returned, “returned” for the right route returned."
+        ),
+        columns=("data set", "utterances per route", "router", "language", "in scope", "returned", "OOS recall"),
+        rows=tuple(
+            (
+                result.dataset,
+                drawn(result),
+                tuning(result),
+                language,
+                _interval(found.in_scope),
+                _interval(found.in_scope_accepted),
+                _interval(found.oos_recall),
+            )
+            for result in results
+            for language, found in result.languages.items()
+        ),
+    )
+
+
 def cost_table(results: Iterable[Result]) -> Table:
     """What it took."""
     return Table(
@@ -117,12 +146,12 @@ def cost_table(results: Iterable[Result]) -> Table:
 def tables(manifests: Sequence[AnyManifest]) -> list[Table]:
     """All tables that have rows, those of accuracy first."""
     results = [result for manifest in manifests if isinstance(manifest, Manifest) for result in manifest.results]
-    of_accuracy = (accuracy_table(results), negation_table(results), cost_table(results))
+    of_accuracy = (accuracy_table(results), negation_table(results), language_table(results), cost_table(results))
     of_load = load_tables([manifest for manifest in manifests if isinstance(manifest, LoadManifest)])
     return [table for table in of_accuracy if table.rows] + of_load
 
 
-def provenance(manifest: AnyManifest) -> str:
+def provenance(manifest: AnyManifest | TieManifest) -> str:
     """One line: where the figures come from."""
     git, machine, encoder = manifest.git, manifest.machine, manifest.encoder
     revision = f"revision {git.revision[:12]}{' with changes' if git.dirty else ''}" if git else "no known revision"
@@ -178,7 +207,7 @@ def _markdown(table: Table) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def _trial(manifest: AnyManifest) -> str:
+def _trial(manifest: AnyManifest | TieManifest) -> str:
     """A warning, if the run was too small to be compared."""
     if isinstance(manifest, LoadManifest):
         return f"Trial run of {manifest.rounds} rounds, not to be compared. " if manifest.rounds < ROUNDS else ""

@@ -138,7 +138,7 @@ class BatchRouter:
         self._table = router.snapshot
         for name in self._terms.allow or ():
             self._table.get(name)
-        self._encode = partial(encode_checked, router.encoder, alone=alone)
+        self._encode = partial(encode_checked, router.encoder, alone=alone, queries=True)
         self._fingerprint = router.encoder.fingerprint
 
     @property

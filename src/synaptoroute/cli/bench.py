@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_cascade, bench_load, bench_peers, measuring, output
+from synaptoroute.cli import bench_cascade, bench_load, bench_peers, bench_ties, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
+app.command("tiebreak")(bench_ties.tiebreak)
 app.command("cascade")(bench_cascade.cascade)
 
 
@@ -22,8 +23,8 @@ def accuracy(
     data: Data = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation or snips; "
-                     "may be repeated; all unless given."),
+        typer.Option("--dataset", help="clinc150, banking77, hwu64, nluplusplus, metatool, clinc150-negation, snips "
+                     "or xsid; may be repeated; all but xsid unless given."),
     ] = None,
     shots: Annotated[
         list[str] | None,
@@ -49,16 +50,16 @@ def accuracy(
     Each file of a data set is checked against its SHA-256. Nothing is tuned on a test split.
     """
     from synaptoroute.bench import accuracy as bench
-    from synaptoroute.bench import datasets
+    from synaptoroute.bench import datasets, xsid
     from synaptoroute.bench.sources import data_folder
     from synaptoroute.bench.tables import tables
     from synaptoroute.encoder.specs import make_encoder
 
     names = dataset or list(datasets.NAMES)
-    measuring.require_known(names, datasets.NAMES, "data set")
-    counts = [measuring.shots_of(text) for text in shots or ["full"]]
+    measuring.require_known(names, (*datasets.NAMES, xsid.NAME), "data set")
+    counts = [utterances_per_route(text) for text in shots or ["full"]]
     folder = data_folder(data)
-    loaded = [datasets.load(name, data=folder) for name in names]
+    loaded = [xsid.load(folder) if name == xsid.NAME else datasets.load(name, data=folder) for name in names]
     chosen = make_encoder(encoder)
     draws = range(seeds)
     command = _command(names, counts, seeds, encoder, limit, tuned=tuned)
@@ -103,6 +104,15 @@ def report(
         output.note(f"wrote {readme}")
     if html is None and markdown is None and readme is None:
         typer.echo(tables.markdown(found), nl=False)
+
+
+def utterances_per_route(text: str) -> int | None:
+    """The number; None for ``full``. Raises typer.BadParameter."""
+    if text == "full":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"--shots is {text!r}, wanted a number from 1 or full")
+    return int(text)
 
 
 def _command(

@@ -37,12 +37,13 @@ def cascade(
     from synaptoroute.bench import cascade as bench
     from synaptoroute.bench import cascade_results, datasets
     from synaptoroute.bench.sources import data_folder
+    from synaptoroute.cli.bench import utterances_per_route
     from synaptoroute.encoder.bundled import BundledEncoder
     from synaptoroute.profile import OptimizationProfile
 
     names = dataset or list(bench.NAMES)
     measuring.require_known(names, datasets.NAMES, "data set")
-    counts = [measuring.shots_of(text) for text in shots] if shots else list(bench.SHOTS)
+    counts = [utterances_per_route(text) for text in shots] if shots else list(bench.SHOTS)
     folder = data_folder(data)
     with output.progress("measuring") as progress:
         manifests = bench.measure(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synaptoroute.bench.load.manifest import AnyManifest
     from synaptoroute.bench.manifest import Part
     from synaptoroute.bench.table import Table
+    from synaptoroute.bench.tie_break import TieManifest
 
     Written = TypeVar("Written", bound=Part)
 
@@ -26,15 +27,6 @@ def require_known(names: Sequence[str], known: Sequence[str], what: str) -> None
     """Raise typer.BadParameter for the first name that is not known."""
     if unknown := [name for name in names if name not in known]:
         raise typer.BadParameter(f"no {what} {unknown[0]!r}; there are {', '.join(known)}")
-
-
-def shots_of(text: str) -> int | None:
-    """Utterances per route, None for "full". Raises typer.BadParameter."""
-    if text == "full":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"--shots is {text!r}, wanted a number from 1 or full")
-    return int(text)
 
 
 def written(manifests: "Iterable[Written]", to: Path | None) -> "Written":
@@ -52,7 +44,7 @@ def written(manifests: "Iterable[Written]", to: Path | None) -> "Written":
     return manifest
 
 
-def show(manifest: "AnyManifest", tables: "Sequence[Table]", to: Path | None, *, as_json: bool) -> None:
+def show(manifest: "AnyManifest | TieManifest", tables: "Sequence[Table]", to: Path | None, *, as_json: bool) -> None:
     """Say where it was written, and print it as JSON or as tables."""
     from synaptoroute.bench.tables import provenance
 

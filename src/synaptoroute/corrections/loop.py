@@ -161,7 +161,8 @@ class Corrections:
         table, limits = router.snapshot, self._limits
         made = proposal(
             table,
-            functools.lru_cache(maxsize=64)(lambda texts: encode_checked(router.encoder, texts)),
+            functools.lru_cache(maxsize=64)(functools.partial(encode_checked, router.encoder)),
+            functools.lru_cache(maxsize=64)(functools.partial(encode_checked, router.encoder, queries=True)),
             limits,
             feedback,
             basis=basis_of(table, limits),

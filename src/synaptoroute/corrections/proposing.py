@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 def proposal(
     table: RouteTable,
     encode: Encode,
+    encode_queries: Encode,
     limits: Limits,
     feedback: Feedback,
     *,
@@ -39,7 +40,8 @@ def proposal(
 
     Args:
         table: The routes as they are, learned.
-        encode: Texts to unit rows.
+        encode: Utterances to unit rows.
+        encode_queries: Queries to unit rows.
         limits: What a query must reach that asks for nothing.
         feedback: What is to be done something about.
         basis: Fingerprint of all that the table decides by.
@@ -52,7 +54,7 @@ def proposal(
     text, expected = feedback.text, feedback.expected
     if expected is not None and expected not in table:
         raise InvalidInputError(f"there is no route {expected!r} any more; dismiss the feedback, or add the route")
-    (decision,) = table.decide([text], encode((text,)), limits=limits)
+    (decision,) = table.decide([text], encode_queries((text,)), limits=limits)
     found = ideas(table, text, expected, decision, own_point=limits.min_confidence is not None)
     decided = Decided(name=decision.name, confidence=decision.confidence, revision=table.revision)
     if len(found) == 1:
@@ -61,6 +63,7 @@ def proposal(
     replay = Replay(
         table,
         encode,
+        encode_queries,
         limits,
         text=text,
         others=[(other.text, other.expected) for other in others],

@@ -75,7 +75,8 @@ class Replay:
 
     Args:
         table: The routes as they are.
-        encode: Texts to unit rows.
+        encode: Utterances to unit rows.
+        encode_queries: Queries to unit rows.
         limits: What a query must reach that asks for nothing.
         text: Of the feedback; never a check.
         others: Other feedback: texts and the routes they belong to.
@@ -88,6 +89,7 @@ class Replay:
         self,
         table: RouteTable,
         encode: Encode,
+        encode_queries: Encode,
         limits: Limits,
         *,
         text: str,
@@ -97,7 +99,7 @@ class Replay:
         checkpoint: Checkpoint,
     ) -> None:
         self._encode, self._limits, self._checkpoint = encode, limits, checkpoint
-        self._target = text, encode((text,))
+        self._target = text, encode_queries((text,))
         stored = {digest_of(utterance) for route in table.routes for utterance in route.utterances}
         left_out = {digest_of(text), *map(digest_of, strays)}
         labelled = table.labelled
@@ -108,7 +110,7 @@ class Replay:
             seen |= {digest_of(each) for each in labelled.texts}
         known = [(each, label) for each, label in others if label is None or label in table]
         self._others = tuple((each, label) for each, label in known if digest_of(each) not in seen)
-        self._other_vectors = encode(tuple(each for each, _ in self._others))
+        self._other_vectors = encode_queries(tuple(each for each, _ in self._others))
         few = len(rows) + len(self._others) < ENOUGH
         self._folds = tuple(_folds(table, set(touched), left_out)) if few else ()
         fit_checks = [] if labelled is None else [(labelled.texts[row], labelled.labels[row]) for row in rows]
@@ -156,10 +158,12 @@ class Replay:
             return table, None
         queries = table.queries(table.labelled) if labelled and table.labelled is not None else None
         if queries is None or not queries.texts:
-            return (table if table.fitted else table.with_learned(table.learn_head(self._checkpoint))), None
+            # What a reranker's scores are worth hardly moves with one correction, and asking takes long.
+            learned = None if table.fitted else table.learn_head(self._checkpoint, tie=table.tie)
+            return (table.with_learned(learned) if learned else table), None
         lessons = table.lessons()
         model, held_out = learn_labelled(learn(lessons, self._checkpoint), lessons, queries, self._checkpoint)
-        return table.with_learned(table.learned_with(model)), held_out
+        return table.with_learned(table.learned_with(model, table.tie)), held_out
 
     # --------------------------------------------------------------------------------------------------- deciding
     def _answers(self, world: _World) -> Answers:

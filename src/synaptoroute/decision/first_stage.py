@@ -32,6 +32,8 @@ LOUDER = np.float32(2)
 #: Share of all queries that may get another answer than the full path's. Twice as much would give 4 % more of
 #: CLINC150's validation queries to the first stage, and half as many again would differ.
 BUDGET = 0.002
+#: And of those that it answers itself: where the full path hardly answers anything, a few would be within the budget.
+OF_ANSWERED = 0.02
 #: So many texts more than were seen to differ are counted (Jeffreys' prior of a share).
 UNSEEN = 0.5
 #: Trials weigh at most this many queries against the prior, which knows nothing.
@@ -79,7 +81,7 @@ class Trials:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class FirstChoices:
     """What a head over static vectors makes of n texts; routes are best first.
 
     Attributes:
@@ -93,9 +95,9 @@ class Choices:
     seen: Floats
 
 
-def choices(
+def first_choices(
     head: Head, full: Head, vocabulary: Vocabulary, texts: Sequence[str], vectors: Vectors, candidates: int = CANDIDATES
-) -> Choices:
+) -> FirstChoices:
     """The routes that come first.
 
     Args:
@@ -114,7 +116,7 @@ def choices(
     # Of exp(0) / likelihoods, against all that is not the first.
     log_odds = -np.log(np.maximum(likelihoods - 1, 1e-9))
     seen = np.column_stack([log_odds, top, top - logits[:, -1], vocabulary.share_known(texts, columns[:, 0])])
-    return Choices(columns, np.exp(chosen - top[:, None]) / likelihoods[:, None], seen)
+    return FirstChoices(columns, np.exp(chosen - top[:, None]) / likelihoods[:, None], seen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +143,9 @@ class FirstStage:
         """From which likelihood of agreement on it may answer, beside a full path that answers from this confidence on.
 
         With every kind of text at its assumed share, those that would be answered and get another answer than the full
-        path's may weigh at most ``budget``. Half a text more than was seen to differ is counted, so that a table of
-        less than some 240 utterances, which can prove nothing so rare, is never answered here.
+        path's may weigh at most ``budget``, and 2 % of what would be answered. Half a text more than was seen to differ
+        is counted, so that a table of less than some 240 utterances, which can prove nothing so rare, is never
+        answered here.
 
         Args:
             gate: The full path's.
@@ -159,10 +162,11 @@ class FirstStage:
         likely, _ = self.probabilities(trials.first)
         order = np.argsort(-likely, kind="stable")
         falling = likely[order]
-        differing = np.cumsum(np.where(trials.agreed(gate, point), 0, weights)[order])
+        differing = np.cumsum(np.where(trials.agreed(gate, point), 0, weights)[order]) + UNSEEN * weights.max()
+        allowed = np.minimum(budget * weights.sum(), OF_ANSWERED * np.cumsum(weights[order]))
         # Where several are equally likely, all of them are answered or none.
         last = np.append(falling[1:] < falling[:-1], [True])
-        within = np.flatnonzero(last & (differing + UNSEEN * weights.max() <= budget * weights.sum()))
+        within = np.flatnonzero(last & (differing <= allowed))
         return float(falling[within[-1]]) if len(within) else 2.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread_for_training
-from synaptoroute.decision.first_stage import SEEN, Trials, choices, first_stage
+from synaptoroute.decision.first_stage import SEEN, Trials, first_choices, first_stage
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.model import (
@@ -161,7 +161,7 @@ def _first_asked(
     for number, fold_head in enumerate(heads):
         at = np.flatnonzero(fold == number)
         part = queries.part(at)
-        chosen = choices(fold_head, full[number], base.vocabulary, part.texts, part.vectors)
+        chosen = first_choices(fold_head, full[number], base.vocabulary, part.texts, part.vectors)
         columns[at], seen[at] = chosen.columns[:, 0], chosen.seen
     return head, columns, seen
 

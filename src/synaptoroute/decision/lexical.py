@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+
+from synaptoroute.models import is_picture
 
 Ints = NDArray[np.int64]
 Floats32 = NDArray[np.float32]
@@ -135,7 +139,50 @@ def inverse_document_frequency(bags: Bags) -> Floats32:
 
 # ---------------------------------------------------------------------------------------------------------- hashing
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text[:READ_CHARACTERS].lower())
+    if is_picture(text):
+        return []
+    text = text[:READ_CHARACTERS]
+    return _WORD.findall(text.lower()) if text.isascii() else _words_of_any_language(text)
+
+
+def _words_of_any_language(text: str) -> list[str]:
+    """Runs of letters, marks and digits; of what is written without spaces, every two characters that stand together.
+
+    Equal whether a text is composed or not (NFKC), in any case, and with or without what people leave out: the accents
+    of Latin, Greek and Cyrillic letters, the points of Hebrew and Arabic. Other marks are vowels, part of the word.
+    """
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    folded = unicodedata.normalize("NFC", _UNWRITTEN.sub("", decomposed))
+    found: list[str] = []
+    for kind, run in groupby(folded, key=_kind):
+        letters = "".join(run)
+        if kind == _SPACELESS:
+            found += map(str.__add__, letters, letters[1:]) if len(letters) > 1 else [letters]
+        elif kind == _SPACED:
+            found.append(letters)
+    return found
+
+
+_SPACED, _SPACELESS, _BETWEEN = range(3)
+#: Accents (combining diacritical marks), the points of Hebrew and Arabic, and what has no width: joiners, directions,
+#: soft hyphens, variations.
+_UNWRITTEN = re.compile(
+    "[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670"
+    "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]"
+)
+#: Scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+
+
+@lru_cache(4_096)
+def _kind(character: str) -> int:
+    # Python's \w knows no marks, and would cut an Indian word at each of its vowels.
+    if character != "_" and unicodedata.category(character)[0] not in "LNM":
+        return _BETWEEN
+    return _SPACELESS if _WITHOUT_SPACES.match(character) else _SPACED
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
-from synaptoroute.decision.first_stage import FirstStage, Trials, choices, first_stage, train_first
+from synaptoroute.decision.first_stage import FirstStage, Trials, first_choices, first_stage, train_first
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
+from synaptoroute.decision.tie import Choices
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -201,12 +202,19 @@ class DecisionModel:
         )
 
 
-def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint, *, first: Lessons | None = None) -> DecisionModel:
+def learn(
+    lessons: Lessons,
+    checkpoint: Checkpoint = no_checkpoint,
+    held_out: list[Choices] | None = None,
+    *,
+    first: Lessons | None = None,
+) -> DecisionModel:
     """Train on everything, calibrate on what was held out; deterministic.
 
     Args:
         lessons: Of a table for which there is an ``effort_for``.
         checkpoint: Called at every step, from several threads; whatever it raises ends the training.
+        held_out: What was made of held-out utterances is put in here.
         first: The same lessons with the vectors of a first stage, if there is to be one.
     """
     examples = lessons.examples
@@ -214,7 +222,7 @@ def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint, *, first: Le
     assert effort is not None  # noqa: S101 - the caller asked
     tasks: list[Callable[[], Any]] = [
         partial(_trained, lessons, effort, effort.steps, checkpoint),
-        partial(cross_fitted, lessons, effort, checkpoint, first),
+        partial(cross_fitted, lessons, effort, checkpoint, held_out, first),
     ]
     with one_blas_thread_for_training():
         answers = in_parallel(lambda task: task(), tasks)
@@ -235,13 +243,17 @@ def first_head(first: Lessons, full: Head, steps: int, checkpoint: Checkpoint, *
 
 
 def cross_fitted(
-    lessons: Lessons, effort: Effort, checkpoint: Checkpoint = no_checkpoint, first: Lessons | None = None
+    lessons: Lessons,
+    effort: Effort,
+    checkpoint: Checkpoint = no_checkpoint,
+    held_out: list[Choices] | None = None,
+    first: Lessons | None = None,
 ) -> tuple[bool, Floats, Kinds, Trials | None]:
     """Features of texts that a head has not seen, and what each turned out to be.
 
     In each fold a head is trained without a part of every route's utterances, without some routes altogether, and
     without half of the outside texts, and then asked about all three: the first are in scope and RIGHT or WRONG, the
-    second NEAR, the third FAR.
+    second NEAR, the third FAR. What was made of the first kind is put into ``held_out``.
 
     Returns:
         Whether more of the first kind are right with the kernel; with it or without it features (m, 6) and kinds
@@ -255,16 +267,18 @@ def cross_fitted(
     pairs = zip(folds, twins or [None] * len(folds), strict=True)
     found = in_parallel(lambda pair: pair[0].asked(effort, checkpoint, pair[1]), pairs)
     if not found:
-        return False, _NOTHING.features, _NOTHING.kinds, None if twins is None else Trials.none()
+        return False, np.empty((0, 6)), np.empty(0, np.int8), None if twins is None else Trials.none()
     plain, lifted = [each.plain for each in found], [each.lifted for each in found]
-    rights = [sum(int((answers.kinds == RIGHT).sum()) for answers in choice) for choice in (plain, lifted)]
+    rights = [sum(int((fold.kinds == RIGHT).sum()) for fold in choice) for choice in (plain, lifted)]
     chosen = lifted if rights[1] > rights[0] else plain
+    if held_out is not None:
+        held_out.extend(fold.choices for fold in chosen)
     both = zip(chosen, found, strict=True)
-    trials = [answers.beside(each.first) for answers, each in both if each.first is not None]
+    trials = [fold.beside(each.first) for fold, each in both if each.first is not None]
     return (
         chosen is lifted,
-        np.concatenate([answers.features for answers in chosen]),
-        np.concatenate([answers.kinds for answers in chosen]),
+        np.concatenate([fold.features for fold in chosen]),
+        np.concatenate([fold.kinds for fold in chosen]),
         Trials.together(trials) if trials else None,
     )
 
@@ -302,24 +316,38 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What a fold's head made of the texts it was asked: inputs of its gate (m, f), kinds and first choices (m,)."""
+    """Of all that a fold's head was asked, and what it made of utterances in scope.
+
+    Attributes:
+        features: Inputs of the gate (m, 6).
+        kinds: (m,).
+        firsts: First choices, in the columns of the fold (m,).
+        choices: Of the utterances in scope.
+    """
 
     features: Floats
     kinds: Kinds
-    columns: Rows
+    firsts: Rows
+    choices: Choices
 
-    def beside(self, first: _Answers) -> Trials:
+    def beside(self, first: _FirstAnswers) -> Trials:
         """These are the full path's; those are of the first stage, to the same texts."""
         return Trials(
             full=self.features,
-            first=first.features if len(first.kinds) else Trials.none().first,
-            same=self.columns == first.columns,
-            right=first.kinds == RIGHT,
+            first=first.seen,
+            same=self.firsts == first.firsts,
+            right=first.right,
             kinds=self.kinds,
         )
 
 
-_NOTHING = _Answers(np.empty((0, 6)), np.empty(0, np.int8), np.empty(0, np.int64))
+@dataclass(frozen=True, slots=True)
+class _FirstAnswers:
+    """What it sees of the same texts (m, 4), its first choices, and whether they are right (m,)."""
+
+    seen: Floats
+    firsts: Rows
+    right: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,14 +356,15 @@ class _Found:
 
     plain: _Answers
     lifted: _Answers
-    first: _Answers | None = None
+    first: _FirstAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """What one fold's head is trained on, and what it is asked."""
+    """What one fold's head is trained on, and what it is asked; ``known`` are the columns that it has."""
 
     lessons: Lessons
+    known: Rows
     held_out: tuple[Texts, Rows]
     strangers: Texts
     outside: Texts
@@ -356,36 +385,43 @@ class _Fold:
 
     def _answers(self, model: DecisionModel) -> _Answers:
         stored, groups = self.lessons.examples.grouped, np.arange(self.lessons.routes)
-
-        def ask(texts: Texts) -> tuple[Rows, Floats]:
-            evidence = model.ask(stored, groups, texts.texts, texts.vectors, candidates=5)
-            return evidence.columns[:, 0], evidence.features
-
-        return self._asked(ask)
-
-    def _answers_of_first(self, head: Head, full: DecisionModel) -> _Answers:
-        def ask(texts: Texts) -> tuple[Rows, Floats]:
-            chosen = choices(head, full.head, full.vocabulary, texts.texts, texts.vectors)
-            return chosen.columns[:, 0], chosen.seen
-
-        return self._asked(ask)
-
-    def _asked(self, ask: Callable[[Texts], tuple[Rows, Floats]]) -> _Answers:
-        features, every_kind, columns = [], [], []
+        features, found, firsts = [np.empty((0, 6))], [np.empty(0, np.int8)], [np.empty(0, np.int64)]
         queries, expected = self.held_out
-        for kind, texts in ((RIGHT, queries), (NEAR, self.strangers), (FAR, self.outside)):
-            if not texts.texts:
-                continue
-            first_choice, seen = ask(texts)
+        none = np.empty((0, 1))
+        choices = Choices([], queries.vectors, self.known[expected], none.astype(np.int64), none, features[0])
+        for kind, texts in self._parts:
+            evidence = model.ask(stored, groups, texts.texts, texts.vectors, candidates=5)
             kinds = np.full(len(texts.texts), kind, np.int8)
             if kind == RIGHT:
-                kinds[first_choice != expected] = WRONG
-            features.append(seen)
-            every_kind.append(kinds)
-            columns.append(first_choice)
-        if not columns:
-            return _NOTHING
-        return _Answers(np.concatenate(features), np.concatenate(every_kind), np.concatenate(columns))
+                kinds[evidence.columns[:, 0] != expected] = WRONG
+                columns = self.known[evidence.columns]
+                choices = replace(
+                    choices,
+                    texts=texts.texts,
+                    columns=columns,
+                    probabilities=evidence.probabilities,
+                    features=evidence.features,
+                )
+            features.append(evidence.features)
+            found.append(kinds)
+            firsts.append(evidence.columns[:, 0])
+        return _Answers(np.concatenate(features), np.concatenate(found), np.concatenate(firsts), choices)
+
+    def _answers_of_first(self, head: Head, full: DecisionModel) -> _FirstAnswers:
+        seen, firsts, right = [Trials.none().first], [np.empty(0, np.int64)], [np.empty(0, bool)]
+        for kind, texts in self._parts:
+            chosen = first_choices(head, full.head, full.vocabulary, texts.texts, texts.vectors)
+            seen.append(chosen.seen)
+            firsts.append(chosen.columns[:, 0])
+            inside = kind == RIGHT
+            right.append(firsts[-1] == self.held_out[1] if inside else np.zeros(len(texts.texts), bool))
+        return _FirstAnswers(np.concatenate(seen), np.concatenate(firsts), np.concatenate(right))
+
+    @property
+    def _parts(self) -> list[tuple[int, Texts]]:
+        """What it is asked, by the kind that each is at best; without those that are empty."""
+        parts = ((RIGHT, self.held_out[0]), (NEAR, self.strangers), (FAR, self.outside))
+        return [(kind, texts) for kind, texts in parts if texts.texts]
 
 
 def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
@@ -410,6 +446,7 @@ def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
         folds.append(
             _Fold(
                 Lessons(training, outside.part(half), names),
+                np.flatnonzero(number >= 0),
                 (queries, number[columns]),
                 strangers,
                 outside.part(~half),

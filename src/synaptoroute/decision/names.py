@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from numpy.typing import NDArray
+
+from synaptoroute.describing import words_of
 
 Vectors = NDArray[np.float32]
 Owners = NDArray[np.int32]
 
 #: Share of names that must lie nearest to their own route before any of a table's names is believed.
 SPEAKING = 0.5
-#: A capital begins a word after a small letter or digit, and before a small letter.
-_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
-
-
-def spoken(name: str) -> str:
-    """A name as words: "transferMoney", "transfer_money" and "Transfer-Money" become "transfer money".
-
-    A name of nothing but signs stays as it is.
-    """
-    return _BETWEEN_WORDS.sub(" ", _CAPITAL.sub(" ", name)).strip().lower() or name
+#: Names are read here as everywhere.
+spoken = words_of
 
 
 def telling(names: Vectors, vectors: Vectors, columns: Owners) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,11 +20,22 @@ _UNIT_TOLERANCE = 2e-4
 class BaseEncoder(Protocol):
     """Turns texts into unit vectors. Implement these four to bring your own; no base class is needed.
 
+    Three more members are optional, and used where they are there:
+
+    ``encode_queries(texts)`` is for models that were trained with two sides, such as e5 ("query: " and "passage: ") or
+    Cohere's ``input_type``. Everything that is routed goes through it, labelled queries of ``fit`` among them, and
+    utterances go through ``encode``. It keeps the same contract. Routes learn from utterances alone what belongs to
+    none of them, by holding utterances against utterances: how much the other side moves the scores, they cannot know
+    until ``fit``.
+
+    ``encode_in_thread(texts)`` and ``encode_queries_in_thread(texts)`` do the same in the calling thread alone, for
+    callers that have a thread for each core. An encoder with two sides has both or neither.
+
     Attributes:
         name: For people, such as "all-MiniLM-L6-v2".
         dim: Length of every vector.
-        fingerprint: Changes whenever the vectors would: weights, tokenizer, pooling, quantisation. Vectors of
-            different fingerprints are never compared.
+        fingerprint: Changes whenever the vectors would: weights, tokenizer, pooling, quantisation, what is put before
+            queries and utterances. Vectors of different fingerprints are never compared.
     """
 
     @property
@@ -50,13 +61,16 @@ class BaseEncoder(Protocol):
         ...
 
 
-def encode_checked(encoder: BaseEncoder, texts: Sequence[str], *, alone: bool = False) -> Vectors:
+def encode_checked(
+    encoder: BaseEncoder, texts: Sequence[str], *, alone: bool = False, queries: bool = False
+) -> Vectors:
     """``encoder.encode(texts)``, held to its contract.
 
     Args:
         encoder: Any.
         texts: Any number.
         alone: In the calling thread alone, if the encoder has ``encode_in_thread``.
+        queries: They are to be routed: by ``encode_queries``, if the encoder has it.
 
     Returns:
         Contiguous float32 (len(texts), encoder.dim), finite, every row of length 1.
@@ -68,12 +82,23 @@ def encode_checked(encoder: BaseEncoder, texts: Sequence[str], *, alone: bool = 
     if not texts:
         return np.empty((0, encoder.dim), np.float32)
     try:
-        raw = getattr(encoder, "encode_in_thread" if alone else "encode", encoder.encode)(texts)
+        raw = _method(encoder, alone=alone, queries=queries)(texts)
     except SynaptoRouteError:
         raise
     except Exception as exc:
         raise EncoderError(f"encoder {encoder.name!r} failed: {type(exc).__name__}: {exc}") from exc
     return checked_vectors(raw, (len(texts), encoder.dim), f"encoder {encoder.name!r}")
+
+
+def _method(encoder: BaseEncoder, *, alone: bool, queries: bool) -> Callable[[Sequence[str]], Vectors]:
+    """The side comes first: a query encoded as an utterance would be wrong, one encoded by more threads only slower."""
+    found: Callable[[Sequence[str]], Vectors] | None = None
+    if queries:
+        found = getattr(encoder, "encode_queries_in_thread", None) if alone else None
+        found = found or getattr(encoder, "encode_queries", None)
+    if found is None and alone:
+        found = getattr(encoder, "encode_in_thread", None)
+    return found or encoder.encode
 
 
 def checked_vectors(raw: object, wanted: tuple[int, int], whose: str) -> Vectors:

@@ -33,6 +33,9 @@ _LOOKED_AT_SEARCHING = 128
 _ROWS_AT_ONCE = 1 << 16
 #: Rounds of joining rows that no path leads to. One was enough at 60,000 rows and 2 threads.
 _ROUNDS = 4
+#: Rows up to which they are looked for. One search for all takes time with the square of the rows: 0.2 s for 100,000,
+#: and for five million it had not ended after six minutes. Looking for each by itself took longer still.
+_JOINED = 1_000_000
 
 Progress = Callable[[int, int], object]
 
@@ -76,7 +79,8 @@ class HnswGraph:
 
         With one thread, the same rows give the same graph, bit for bit. More are faster, but rows added at the same
         time can miss each other and end up with no path to them (usearch issue #735; 5 of 60,000 with 2 threads), so
-        such rows are looked for and added again.
+        such rows are looked for and added again, in graphs of up to a million rows. Of larger ones, a few rows in
+        100,000 are found by exact search alone.
 
         Args:
             vectors: Unit rows.
@@ -89,7 +93,7 @@ class HnswGraph:
             native.add(np.arange(start, start + len(part)), part, threads=threads)
             if progress:
                 progress(start + len(part), len(vectors))
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS if len(vectors) <= _JOINED else 0):
             missed = _missed(native, vectors)
             if not len(missed):
                 break

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from synaptoroute.encoder.base import encode_checked
 from synaptoroute.models import clean_query
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.server.problems import documented
@@ -115,7 +116,7 @@ async def locate(asked: Locate, state: State) -> Located:
 
 
 def _placed(over: AdaptiveRouter, found: RouteMap, text: str) -> tuple[float, float]:
-    vector = over.encoder.encode([clean_query(text)])
+    vector = encode_checked(over.encoder, [clean_query(text)], queries=True)
     x, y = found.plane.place(vector)[0].tolist()
     return round(x, 5), round(y, 5)
 

@@ -3,7 +3,7 @@
 ::
 
     class TestMyEncoder(EncoderContract):
-        @pytest.fixture(scope="class")
+        @pytest.fixture
         def encoder(self):
             return MyEncoder()
 
@@ -11,6 +11,12 @@
     class TestMyIndex(IndexContract):
         def make(self, vectors, owners):
             return MyIndex(vectors, owners)
+
+
+    class TestMyReranker(RerankerContract):
+        @pytest.fixture(scope="class")
+        def reranker(self):
+            return MyReranker()
 
 
     class TestMySync(SyncContract):
@@ -33,12 +39,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from synaptoroute.encoder.base import BaseEncoder
+from synaptoroute.encoder.base import BaseEncoder, encode_checked
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing.rerank import RerankerContract
 from synaptoroute.testing.storage import StorageContract
 from synaptoroute.testing.sync import SyncContract
 
-__all__ = ["EncoderContract", "IndexContract", "StorageContract", "SyncContract"]
+__all__ = ["EncoderContract", "IndexContract", "RerankerContract", "StorageContract", "SyncContract"]
 
 _TEXTS = (
     "what do I owe",
@@ -65,9 +72,11 @@ class EncoderContract:
     Attributes:
         batch_tolerance: How far any number of a text's vector may move with the texts beside it. 0 means bit for bit;
             1e-5 is fair for a float32 network that pads.
+        two_sided: Whether queries have other vectors than utterances, by ``encode_queries``.
     """
 
     batch_tolerance: ClassVar[float] = 0.0
+    two_sided: ClassVar[bool] = False
 
     @pytest.fixture
     def encoder(self) -> BaseEncoder:
@@ -148,6 +157,40 @@ class EncoderContract:
         vectors = encoder.encode([text])
         assert vectors.shape == (1, encoder.dim)
         np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64)), 1, atol=1e-4)
+
+    def test_queries_have_vectors_of_their_own_side(self, encoder: BaseEncoder) -> None:
+        """Finite unit rows in order, whatever is beside them, that the same texts as utterances do not have."""
+        self._require_sides()
+        queries = encode_checked(encoder, _TEXTS, queries=True)
+        raw = encoder.encode_queries(_TEXTS)  # type: ignore[attr-defined] # the subclass says that it is there
+        assert raw.shape == (len(_TEXTS), encoder.dim)
+        assert raw.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(raw.astype(np.float64), axis=1), 1, atol=1e-4)
+        alone = np.concatenate([encode_checked(encoder, [text], queries=True) for text in _TEXTS])
+        self._assert_same(queries, alone)
+        self._assert_same(encode_checked(encoder, _TEXTS[::-1], queries=True)[::-1], queries)
+        utterances = encode_checked(encoder, _TEXTS)
+        assert (np.abs(queries - utterances).max(axis=1) > 1e-3).all()
+        assert encode_checked(encoder, [], queries=True).shape == (0, encoder.dim)
+
+    def test_both_sides_can_be_had_in_the_calling_thread_or_neither(self, encoder: BaseEncoder) -> None:
+        """Else a caller with a thread for each core would get the wrong side, or more threads than it has cores for."""
+        if not hasattr(encoder, "encode_in_thread"):
+            pytest.skip("this encoder has no encode_in_thread")
+        for queries in (False, True):
+            alone = encode_checked(encoder, _TEXTS, alone=True, queries=queries)
+            self._assert_same(alone, encode_checked(encoder, _TEXTS, queries=queries))
+        assert hasattr(encoder, "encode_queries") == hasattr(encoder, "encode_queries_in_thread")
+
+    def test_without_sides_a_query_is_encoded_as_an_utterance(self, encoder: BaseEncoder) -> None:
+        """Also by an ``encode_queries`` that has nothing else to do."""
+        if self.two_sided:
+            pytest.skip("this encoder has two sides")
+        self._assert_same(encode_checked(encoder, _TEXTS, queries=True), encode_checked(encoder, _TEXTS))
+
+    def _require_sides(self) -> None:
+        if not self.two_sided:
+            pytest.skip("this encoder encodes queries and utterances alike")
 
     def _assert_same(self, seen: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_allclose(seen, expected, rtol=0, atol=self.batch_tolerance)
