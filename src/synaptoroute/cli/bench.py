@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, measuring, output
+from synaptoroute.cli import bench_load, bench_peers, bench_tools, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
+app.command("tools")(bench_tools.tools)
 
 
 @app.command("accuracy")
