@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, bench_ties, measuring, output
+from synaptoroute.cli import bench_load, bench_peers, bench_ties, bench_tools, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data se
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
 app.command("tiebreak")(bench_ties.tiebreak)
+app.command("tools")(bench_tools.tools)
 
 
 @app.command("accuracy")
