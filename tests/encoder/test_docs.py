@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="
 
 def test_the_encoder_of_ones_own_routes() -> None:
     (block,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "class " in block]
-    result = run_python(block)
+    result = run_python(block, within_s=180)
     assert result.stdout == "vowels\n", result.stderr
 
 
