@@ -120,7 +120,9 @@ def _synaptoroute(
     encoder: Annotated[
         str,
         typer.Option(
-            "--encoder", envvar=configured.variable("encoder"), help="bundled, bundled:NAME or fastembed:MODEL."
+            "--encoder",
+            envvar=configured.variable("encoder"),
+            help="bundled, fastembed:MODEL or another of docs/encoders.md.",
         ),
     ] = engine.BUNDLED,
     profile: Annotated[

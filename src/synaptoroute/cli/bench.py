@@ -32,7 +32,7 @@ def accuracy(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of utterances where --shots is a number.")] = 1,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="bundled, bundled:NAME or fastembed:MODEL.")
+        str, typer.Option("--encoder", help="bundled, fastembed:MODEL or another of docs/encoders.md.")
     ] = "bundled",
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Also measure after fit() on the validation queries.")

@@ -19,7 +19,7 @@ class Chosen:
     """What routers of this command are made with.
 
     Attributes:
-        encoder: ``bundled``, ``bundled:NAME`` or ``fastembed:MODEL``.
+        encoder: See ``make_encoder``.
         profile: How much of the machine one query may take.
         min_confidence: Least probability of being right; None leaves it to the calibration.
     """
