@@ -15,8 +15,9 @@ from synaptoroute.asking import Terms
 from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.errors import InvalidInputError
 from synaptoroute.explaining import Cached, Explaining, Explanation, Source
-from synaptoroute.models import Decision
+from synaptoroute.models import Decision, is_picture
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
 from synaptoroute.profile import OptimizationProfile
@@ -155,7 +156,16 @@ class Lane:
         return "vector" if self._vectors is not None and text in self._vectors else None
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None, *, queries: bool = False) -> Vectors:
-        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts."""
+        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts.
+
+        Raises:
+            InvalidInputError: An utterance is a picture, and the encoder reads none. Queries are not held to this: a
+                router of texts that is asked a picture abstains, as from any other nonsense.
+        """
+        if not queries and any(map(is_picture, texts)) and not getattr(self.encoder, "reads_pictures", False):
+            raise InvalidInputError(
+                f"an utterance is a picture, which {self.encoder.name} cannot read; give the router an ImageEncoder"
+            )
         if progress is None:
             return encode_checked(self.encoder, texts, queries=queries)
         parts = [encode_checked(self.encoder, [])]
