@@ -31,6 +31,7 @@ from synaptoroute.cli import (
     history,
     init,
     lint,
+    mcp,
     migrate,
     operating,
     output,
@@ -85,6 +86,7 @@ app.command("restore")(safekeeping.restore)
 app.command("verify")(safekeeping.verify)
 app.command("repair")(safekeeping.repair)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.add_typer(serve.keys, name="keys")
 app.add_typer(bench.app, name="bench")
 app.command("init")(init.init)

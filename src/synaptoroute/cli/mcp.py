@@ -1,0 +1,84 @@
+"""``synaptoroute mcp``: the routes as tools for models, by the Model Context Protocol."""
+
+import socket
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from synaptoroute.cli import output
+from synaptoroute.cli.routes import DEFAULT_DB, Db
+from synaptoroute.cli.source import RoutesFile, router_over
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
+
+#: Where only this machine listens. The SDK guards just these against pages that rebind their name to them.
+Loopback = Literal["127.0.0.1", "localhost", "::1"]
+
+
+def mcp(
+    context: typer.Context,
+    *,
+    db: Db = DEFAULT_DB,
+    routes: RoutesFile = None,
+    transport: Annotated[
+        Literal["stdio", "streamable-http"],
+        typer.Option(
+            "--transport", help="stdio for a client that starts this command, streamable-http for any number."
+        ),
+    ] = "stdio",
+    host: Annotated[
+        Loopback,
+        typer.Option("--host", help="Address to listen on for HTTP; there are no keys, so only this machine may ask."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, help="Port to listen on for HTTP; 0 takes a free one.")
+    ] = 8001,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Also offer tools that change the routes of the store.")
+    ] = False,
+) -> None:
+    """Offer routing to models as an MCP server: route, route_batch, explain, list_routes.
+
+    With stdio it ends when its client closes the connection, with streamable-http by a signal.
+    """
+    from synaptoroute.integrations.mcp import create_server
+
+    with router_over(context, db, routes) as router:
+        router.warm_up()
+        server = create_server(router, writable=writable)
+        if transport == "stdio":
+            server.run("stdio")
+        else:
+            _serve(server, host, port)
+
+
+def _serve(server: "MCPServer[Any]", host: str, port: int) -> None:
+    import uvicorn
+
+    bound = _bound(host, port)
+    try:
+        app = server.streamable_http_app(host=host, json_response=True, stateless_http=True)
+        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", server_header=False))
+        address = f"[{host}]" if ":" in host else host
+        output.note(f"listening on http://{address}:{bound.getsockname()[1]}/mcp")
+        running.run(sockets=[bound])
+    finally:
+        bound.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises InvalidSettingError."""
+    from synaptoroute.errors import InvalidSettingError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as exc:
+        bound.close()
+        raise InvalidSettingError(
+            f"cannot listen on {host}:{port}: {exc.strerror}; stop what uses it, or choose another with --port"
+        ) from exc
+    return bound
