@@ -148,7 +148,7 @@ def test_stored_tools_are_there_again_and_are_not_encoded_again(tmp_path: Path, 
 def test_what_is_asked_for_must_make_sense(router: ToolRouter) -> None:
     for wrong in ({"allow": "get_weather"}, {"namespaces": "office"}, {"min_confidence": 2}):
         with pytest.raises(InvalidInputError):
-            router.select("will it rain", **wrong)  # type: ignore[arg-type]
+            router.select("will it rain", **wrong)
     with pytest.raises(InvalidInputError, match="k is 0"):
         router.select("will it rain", 0)
     with pytest.raises(InvalidInputError, match="list of queries"):
