@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo serve test test-all lint format openapi clean
+.PHONY: demo serve test test-all lint format openapi encoder clean
 
 demo: .venv/.installed-core
 	@$(BIN)/synaptoroute demo
@@ -30,6 +30,20 @@ format: .venv/.installed-dev
 # What docs/openapi.json must be; a test compares the two.
 openapi: .venv/.installed-dev
 	$(BIN)/python -m synaptoroute.server.description > docs/openapi.json
+
+# Trains the encoder for routing and builds its 8-bit weights; DATA is the folder of the data sets (training/README.md).
+# An interrupted run goes on where it was.
+DATA ?= $(SYNAPTOROUTE_DATA)
+RUN ?= build/encoder
+encoder: .venv-training/.installed
+	.venv-training/bin/python -m training --data $(DATA) --out $(RUN)
+	.venv-training/bin/python scripts/build_encoder.py --model minilm-routing --trained $(RUN)/model.safetensors
+
+.venv-training/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-training
+	.venv-training/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-training/bin/python -m pip install --quiet --editable . --group training
+	@touch $@
 
 # pip of 25.1 and later reads dependency groups, which the development tools are in.
 .venv/.pip:
@@ -60,4 +74,4 @@ openapi: .venv/.installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venv-training .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

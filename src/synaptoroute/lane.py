@@ -15,11 +15,13 @@ from synaptoroute.asking import Terms
 from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.errors import InvalidInputError
 from synaptoroute.explaining import Cached, Explaining, Explanation, Source
-from synaptoroute.models import Decision
+from synaptoroute.models import Decision, is_picture
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
 from synaptoroute.profile import OptimizationProfile
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
 from synaptoroute.table_files import TableFiles
@@ -63,6 +65,7 @@ class Lane:
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
         hooks: Told of what the encoder does.
+        breaker: Asks a reranker where the first routes are close; None without one.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -78,6 +81,7 @@ class Lane:
         cache_bytes: int,
         wake: Callable[[], None],
         hooks: Hooks,
+        breaker: TieBreaker | None = None,
     ) -> None:
         self.encoder = encoder
         self._hooks = hooks
@@ -87,7 +91,7 @@ class Lane:
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
         self.observers: tuple[Observer, ...] = ()
         # Learning asks for the background sentences and the routes' names again and again.
-        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode))
+        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode), breaker)
         table = self.files.open()
         kept = storage.load_learned()
         self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
@@ -102,6 +106,8 @@ class Lane:
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             self._vectors,
             ranked_at=self._ranked_at,
+            # A reranker takes longer than the way to a thread.
+            decides_quickly=breaker is None,
         )
 
     @property
@@ -150,7 +156,16 @@ class Lane:
         return "vector" if self._vectors is not None and text in self._vectors else None
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None, *, queries: bool = False) -> Vectors:
-        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts."""
+        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts.
+
+        Raises:
+            InvalidInputError: An utterance is a picture, and the encoder reads none. Queries are not held to this: a
+                router of texts that is asked a picture abstains, as from any other nonsense.
+        """
+        if not queries and any(map(is_picture, texts)) and not getattr(self.encoder, "reads_pictures", False):
+            raise InvalidInputError(
+                f"an utterance is a picture, which {self.encoder.name} cannot read; give the router an ImageEncoder"
+            )
         if progress is None:
             return encode_checked(self.encoder, texts, queries=queries)
         parts = [encode_checked(self.encoder, [])]

@@ -20,6 +20,9 @@ MAX_UTTERANCES = 100_000
 MAX_DESCRIPTION_CHARS = 8_192
 MAX_METADATA_BYTES = 65_536
 
+#: How a text begins that is a picture; ``encoder.pictures.picture`` writes such texts.
+PICTURE = "data:image/"
+
 _NAME = re.compile(r"\w[\w .,:/@+&()?!'-]*", re.UNICODE)
 
 
@@ -66,6 +69,11 @@ def clean_text(text: object, error: type[InvalidInputError]) -> str:
         message = f"text is not valid Unicode at character {exc.start} (a lone surrogate); decode it properly"
         raise error(message) from None
     return stripped
+
+
+def is_picture(text: str) -> bool:
+    """Whether a text is a picture, as a data URL: its letters say nothing, and only some encoders can read it."""
+    return text.startswith(PICTURE)
 
 
 def clean_query(text: object) -> str:
