@@ -15,6 +15,7 @@ from synaptoroute.encoder.base import Vectors
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision
 from synaptoroute.table import Part, RouteTable
+from synaptoroute.untying import Contender
 
 #: Utterances that an explanation lists.
 NEAREST = 10
@@ -48,11 +49,13 @@ class Stages:
         encode_ms: Until the query's vector was there, waiting for a turn included; next to nothing if it was cached.
         search_ms: Finding and ranking the routes.
         decide_ms: Holding the best ones against the limits.
+        rerank_ms: Breaking a tie; next to nothing where there was none.
     """
 
     encode_ms: float
     search_ms: float
     decide_ms: float
+    rerank_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ class Explanation:
         cached: What ``route`` would have found in a cache: the "decision" or the "vector". An explanation decides anew.
         stages: Where the time went.
         revision: The revision of the route table that decided.
+        tie: What the reranker made of the first routes, in the order it led to; empty where it was not asked or failed.
     """
 
     decision: Decision
@@ -102,6 +106,7 @@ class Explanation:
     cached: Cached | None
     stages: Stages
     revision: int
+    tie: tuple[Contender, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
@@ -113,6 +118,7 @@ class Explanation:
             "cached": self.cached,
             "stages": asdict(self.stages),
             "revision": self.revision,
+            "tie": [asdict(each) | {"scored": [text._asdict() for text in each.scored]} for each in self.tie],
         }
 
 
@@ -154,11 +160,13 @@ class Explaining:
         self, table: RouteTable, text: str, vector: Vectors, allow: Mask | None, cached: Cached | None, encode_ms: float
     ) -> Explanation:
         asked, times = self.asked, [time.perf_counter()]
-        ranking = table.ranked([text], vector, top_k=asked.top_k, allow=allow, exact=asked.exact)
+        ranking = table.first_ranked([text], vector, top_k=asked.top_k, allow=allow, exact=asked.exact)
+        times.append(time.perf_counter())
+        ranking, said = table.untied(ranking, [text], vector)
         times.append(time.perf_counter())
         (decision,) = table.decisions(ranking, top_k=asked.top_k, limits=asked.limits)
         times.append(time.perf_counter())
-        search_ms, decide_ms = (1e3 * (after - before) for before, after in pairwise(times))
+        search_ms, rerank_ms, decide_ms = (1e3 * (after - before) for before, after in pairwise(times))
         best = int(ranking.owners[0, 0]) if ranking.owners.size else -1
         return Explanation(
             decision=decision,
@@ -166,8 +174,9 @@ class Explaining:
             limits=self._limits(table, best),
             decided_by=None if best < 0 else table.part_for(best),
             cached=cached,
-            stages=Stages(encode_ms=encode_ms, search_ms=search_ms, decide_ms=decide_ms),
+            stages=Stages(encode_ms=encode_ms, search_ms=search_ms, decide_ms=decide_ms, rerank_ms=rerank_ms),
             revision=table.revision,
+            tie=said.get(0, ()),
         )
 
     def _limits(self, table: RouteTable, best: int) -> AppliedLimits:

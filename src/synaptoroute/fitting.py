@@ -138,7 +138,7 @@ def fit(
         warnings=tuple(warnings),
         curve=coverage_curve(held_out.confidences, held_out.right(queries.columns)),
     )
-    return report, labelled, table.with_labelled(labelled).learned_with(model)
+    return report, labelled, table.with_labelled(labelled).learned_with(model, known.tie)
 
 
 def _check_options(target_precision: float | None, max_false_reject: float | None) -> None:

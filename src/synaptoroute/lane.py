@@ -21,6 +21,7 @@ from synaptoroute.models import Decision, is_picture
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
 from synaptoroute.profile import OptimizationProfile
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
 from synaptoroute.table_files import TableFiles
@@ -64,6 +65,7 @@ class Lane:
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
         hooks: Told of what the encoder does.
+        breaker: Asks a reranker where the first routes are close; None without one.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -79,6 +81,7 @@ class Lane:
         cache_bytes: int,
         wake: Callable[[], None],
         hooks: Hooks,
+        breaker: TieBreaker | None = None,
     ) -> None:
         self.encoder = encoder
         self._hooks = hooks
@@ -88,7 +91,7 @@ class Lane:
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
         self.observers: tuple[Observer, ...] = ()
         # Learning asks for the background sentences and the routes' names again and again.
-        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode))
+        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode), breaker)
         table = self.files.open()
         kept = storage.load_learned()
         self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
@@ -103,6 +106,8 @@ class Lane:
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             self._vectors,
             ranked_at=self._ranked_at,
+            # A reranker takes longer than the way to a thread.
+            decides_quickly=breaker is None,
         )
 
     @property

@@ -17,6 +17,7 @@ from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
 from synaptoroute.decision.kernel import Kernel
 from synaptoroute.decision.model import DecisionModel
+from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.table import Learned, RouteTable
 
@@ -43,6 +44,10 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
             value = getattr(learned.model, part)
             if value is not None:
                 arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
+        tie = learned.tie
+        # Whether a reranker that failed helps is found out after the next start.
+        if tie is not None and not tie.failed:
+            arrays |= {"tie.fingerprint": tie.fingerprint, "tie.weights": np.array([tie.prior, tie.score, tie.ties])}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return sealed(buffer.getvalue())
@@ -72,9 +77,14 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
                 for part, kind in _PARTS.items()
                 if part != "kernel" or "kernel.points" in arrays
             }
+            tie = None
+            if "tie.fingerprint" in arrays:
+                prior, score, ties = arrays["tie.weights"].tolist()
+                fingerprint = str(arrays["tie.fingerprint"])
+                tie = TieWeights(fingerprint=fingerprint, prior=prior, score=score, ties=int(ties))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts))
+    return table.learned_with(DecisionModel(**parts), tie)
 
 
 def _digest(table: RouteTable) -> bytes:

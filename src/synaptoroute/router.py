@@ -29,6 +29,9 @@ from synaptoroute.observability.stages import CallStages
 from synaptoroute.observability.status import RouterStatus
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.replica import RouterReplica
+from synaptoroute.rerank.base import BaseReranker
+from synaptoroute.rerank.breaker import TieBreaker
+from synaptoroute.rerank.tie_break import TieBreak
 from synaptoroute.revisions import Revisions
 from synaptoroute.storage.base import BaseStorage
 from synaptoroute.storage.sqlite import SQLiteStorage
@@ -55,6 +58,7 @@ class AdaptiveRouter(Changing, Revisions):
         actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
         sync_manager: Keeps the routes the same as those of other routers; closed with this one.
         hooks: Told what the router does, as by ``add_hook``; closed with the router.
+        reranker: Asked where the first routes are close, if it helps with these routes; a ``TieBreak`` says when.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -73,7 +77,11 @@ class AdaptiveRouter(Changing, Revisions):
         actor: str | None = None,
         sync_manager: BaseSyncManager | None = None,
         hooks: Iterable[Hook] = (),
+        reranker: BaseReranker | TieBreak | None = None,
     ) -> None:
+        if reranker is not None and not isinstance(reranker, TieBreak):
+            reranker = TieBreak(reranker=reranker)
+        self._breaker = TieBreaker(reranker) if reranker is not None else None
         self._hooks = Hooks()
         for hook in hooks:
             self._hooks.add(hook)
@@ -112,6 +120,7 @@ class AdaptiveRouter(Changing, Revisions):
             cache_bytes=self._cache_bytes,
             wake=self._upkeep.wake,
             hooks=self._hooks,
+            breaker=self._breaker,
         )
 
     @property
@@ -138,6 +147,11 @@ class AdaptiveRouter(Changing, Revisions):
     def sync_manager(self) -> BaseSyncManager | None:
         """What keeps the routes the same as those of other routers; its ``health()`` tells how that goes."""
         return self._sync
+
+    @property
+    def reranker(self) -> BaseReranker | None:
+        """Who is asked where the first routes are close; None if nobody is."""
+        return self._breaker.tie_break.reranker if self._breaker else None
 
     # ------------------------------------------------------------------------------------------------- routing
     def __call__(self, query: str) -> Decision:
@@ -308,6 +322,7 @@ class AdaptiveRouter(Changing, Revisions):
             cache_bytes=cache.used_bytes if cache else 0,
             queue=lane.batcher.health(),
             sync=self._sync.health() if self._sync else None,
+            reranker=self._breaker.health() if self._breaker else None,
         )
 
     # --------------------------------------------------------------------------------------------------- hooks

@@ -22,12 +22,15 @@ from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts,
 from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
+from synaptoroute.decision.tie import Choices, TieWeights
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
-from synaptoroute.models import Decision, Match, Reason, Route
+from synaptoroute.models import Decision, Match, Reason, Route, Stage
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
+from synaptoroute.untying import Untied, Untier, learn_weights
 
 Ints = NDArray[np.int64]
 
@@ -43,11 +46,13 @@ class LearnedTable:
         model: Its columns are the routes of ``utterances``, in order.
         utterances: Route name -> the utterances it had then. A route that has others now is new to the model.
         labelled: The labelled queries it was trained on.
+        tie: What a reranker's scores are worth here; None if there was no reranker.
     """
 
     model: DecisionModel
     utterances: Mapping[str, tuple[str, ...]]
     labelled: LabelledQueries | None = None
+    tie: TieWeights | None = None
 
 
 Learned = LearnedTable | TwoStage
@@ -107,6 +112,13 @@ def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
     return index
 
 
+def _stages(ranking: Ranking) -> Iterable[Stage]:
+    """What decided each query of a ranking."""
+    if ranking.reranked is None:
+        return [Stage.ENCODER] * len(ranking.owners)
+    return [Stage.RERANKER if reranked else Stage.ENCODER for reranked in ranking.reranked.tolist()]
+
+
 @dataclass(frozen=True, eq=False)
 class RouteTable:
     """The routes of one revision, their rows in the index, and what was learned.
@@ -122,6 +134,7 @@ class RouteTable:
         labelled: What ``fit`` was given, with the operating point it chose.
         point: The operating point that somebody set, which comes before that of ``fit``; None if nobody has.
         two_stage: What was learned of a table that is too large for a head; None until there is one.
+        breaker: Asks a reranker where the first routes are close; None without one.
     """
 
     revision: int
@@ -131,6 +144,7 @@ class RouteTable:
     labelled: LabelledQueries | None = None
     point: ChosenPoint | None = None
     two_stage: TwoStage | None = None
+    breaker: TieBreaker | None = None
     _head: _Head | None = None
     _calibrating: Calibrating = field(init=False)
 
@@ -138,7 +152,7 @@ class RouteTable:
         object.__setattr__(self, "_calibrating", Calibrating(len(self.index)))
 
     @classmethod
-    def from_stored(cls, stored: StoredTable, encode: Encode) -> RouteTable:
+    def from_stored(cls, stored: StoredTable, encode: Encode, breaker: TieBreaker | None = None) -> RouteTable:
         """The table of what a store holds."""
         catalog = RouteCatalog.of(stored.routes)
         owners = np.repeat(np.arange(len(catalog), dtype=np.int32), catalog.counts)
@@ -149,6 +163,7 @@ class RouteTable:
             encode=encode,
             labelled=stored.labelled,
             point=stored.point,
+            breaker=breaker,
         )
 
     # -------------------------------------------------------------------------------------------------- routes
@@ -253,15 +268,23 @@ class RouteTable:
             return learn_two_stage(self.index, self.encode(BACKGROUND), checkpoint)
         return self.learn_head(checkpoint)
 
-    def learn_head(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable:
-        """``learn`` for a table from which a head ``can_learn``."""
+    def learn_head(self, checkpoint: Checkpoint = no_checkpoint, *, tie: TieWeights | None = None) -> LearnedTable:
+        """``learn`` for a table from which a head ``can_learn``.
+
+        Args:
+            checkpoint: See ``learn``.
+            tie: What the reranker's scores are taken to be worth; None asks it.
+        """
         lessons = self.lessons()
-        model = learn(lessons, checkpoint)
+        held_out: list[Choices] = []
+        model = learn(lessons, checkpoint, held_out)
+        if self.breaker is not None and tie is None:
+            tie = learn_weights(self.breaker, held_out, model.gate, lessons.examples, checkpoint)
         if self.labelled is not None:
             queries = self.queries(self.labelled)
             if queries.texts:
                 model, _ = learn_labelled(model, lessons, queries, checkpoint)
-        return self.learned_with(model)
+        return self.learned_with(model, tie)
 
     @property
     def can_learn(self) -> bool:
@@ -294,10 +317,10 @@ class RouteTable:
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
         return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
 
-    def learned_with(self, model: DecisionModel) -> LearnedTable:
-        """A model that was trained on just this table."""
+    def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
+        """A model that was trained on just this table, and what a reranker's scores are worth in it."""
         utterances = {route.name: route.utterances for route in self.catalog.routes()}
-        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled)
+        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled, tie=tie)
 
     def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
@@ -329,7 +352,15 @@ class RouteTable:
         head = self._head
         if head is None or head.learned.labelled is not self.labelled:
             return False
+        if self.breaker is not None and self.tie is None:
+            return False
         return not len(head.newcomers) and bool(head.usable.all())
+
+    @property
+    def tie(self) -> TieWeights | None:
+        """What the scores of the table's own reranker are worth; None if there is none, or it is not learned yet."""
+        tie = self.learned.tie if self.learned else None
+        return tie if tie is not None and self.breaker and tie.fingerprint == self.breaker.fingerprint else None
 
     @property
     def calibration(self) -> Calibration:
@@ -367,9 +398,22 @@ class RouteTable:
 
     def ranked(self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool) -> Ranking:
         """The first half of ``decide``: which routes come first, at least two where there are."""
+        return self.untied(self.first_ranked(texts, vectors, top_k=top_k, allow=allow, exact=exact), texts, vectors)[0]
+
+    def first_ranked(
+        self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool
+    ) -> Ranking:
+        """``ranked`` before anybody breaks ties."""
         # No more than there are: room is made for as many as are asked for.
         with one_blas_thread():
             return self.rank(texts, vectors, max(min(top_k, len(self)), 2), allow, exact=exact)
+
+    def untied(self, ranking: Ranking, texts: Sequence[str], vectors: Vectors) -> Untied:
+        """The ranking after its ties were broken, where there is a reranker that helps here."""
+        tie = self.tie
+        if self.breaker is None or tie is None or not tie.score:
+            return Untied(ranking, {})
+        return Untier(self.breaker, tie, self.index, self.catalog).untied(ranking, texts, vectors)
 
     def decisions(self, ranking: Ranking, *, top_k: int, limits: Limits) -> list[Decision]:
         """The second half of ``decide``: what of it passes, with the utterances that made it."""
@@ -380,6 +424,7 @@ class RouteTable:
             np.clip(ranking.scores, -1, 1).tolist(),
             ranking.confidences.tolist(),
             positions.tolist(),
+            _stages(ranking),
             strict=True,
         )
         return [self._decision(*row, limits) for row in rows]
@@ -443,7 +488,13 @@ class RouteTable:
         return np.zeros(self.catalog.slots, bool)
 
     def _decision(
-        self, slots: list[int], scores: list[float], confidences: list[float], positions: list[int], limits: Limits
+        self,
+        slots: list[int],
+        scores: list[float],
+        confidences: list[float],
+        positions: list[int],
+        stage: Stage,
+        limits: Limits,
     ) -> Decision:
         """From a row of a ranking, best route first, and the place of each listed route's nearest utterance."""
         found = len(slots) - slots.count(-1)
@@ -471,6 +522,7 @@ class RouteTable:
             matches=matches,
             reason=reason,
             revision=self.revision,
+            stage=stage,
         )
 
     @property

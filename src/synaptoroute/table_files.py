@@ -25,6 +25,7 @@ from synaptoroute.errors import MissingExtraError, StorageCorruptError, StorageE
 from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
 from synaptoroute.models import Route
 from synaptoroute.profile import usable_cores
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity, StoredStream, StoredTable, StoreState
 from synaptoroute.table import SEGMENTED_FROM, RouteTable
 
@@ -42,9 +43,17 @@ class TableFiles:
         storage: The truth. Its ``cache_folder`` is where the files are; without one, large tables are kept in memory.
         identity: Whose vectors these are.
         encode: For the table.
+        breaker: Likewise; None without a reranker.
     """
 
-    def __init__(self, storage: BaseStorage, identity: EncoderIdentity, encode: Encode) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        identity: EncoderIdentity,
+        encode: Encode,
+        breaker: TieBreaker | None = None,
+    ) -> None:
+        self._breaker = breaker
         self._storage = storage
         self._identity = identity
         self._encode = encode
@@ -160,6 +169,7 @@ class TableFiles:
             encode=self._encode,
             labelled=since.labelled,
             point=since.point,
+            breaker=self._breaker,
         )
         table = table.applied(since.changes, since.state.revision)
         if since.routes is not None and since.routes != len(table):
@@ -224,7 +234,7 @@ class TableFiles:
             labelled=stream.labelled,
             point=stream.point,
         )
-        return RouteTable.from_stored(stored, self._encode)
+        return RouteTable.from_stored(stored, self._encode, self._breaker)
 
     def _streamed(self, stream: StoredStream, batches: Iterable[Batch]) -> RouteTable | None:
         """Write the files while reading the store, so that only the texts are in memory at once."""

@@ -158,10 +158,12 @@ class Replay:
             return table, None
         queries = table.queries(table.labelled) if labelled and table.labelled is not None else None
         if queries is None or not queries.texts:
-            return (table if table.fitted else table.with_learned(table.learn_head(self._checkpoint))), None
+            # What a reranker's scores are worth hardly moves with one correction, and asking takes long.
+            learned = None if table.fitted else table.learn_head(self._checkpoint, tie=table.tie)
+            return (table.with_learned(learned) if learned else table), None
         lessons = table.lessons()
         model, held_out = learn_labelled(learn(lessons, self._checkpoint), lessons, queries, self._checkpoint)
-        return table.with_learned(table.learned_with(model)), held_out
+        return table.with_learned(table.learned_with(model, table.tie)), held_out
 
     # --------------------------------------------------------------------------------------------------- deciding
     def _answers(self, world: _World) -> Answers:

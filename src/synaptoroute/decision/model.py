@@ -16,6 +16,7 @@ from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
+from synaptoroute.decision.tie import Choices
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -188,19 +189,22 @@ class DecisionModel:
         )
 
 
-def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
+def learn(
+    lessons: Lessons, checkpoint: Checkpoint = no_checkpoint, held_out: list[Choices] | None = None
+) -> DecisionModel:
     """Train on everything, calibrate on what was held out; deterministic.
 
     Args:
         lessons: Of a table for which there is an ``effort_for``.
         checkpoint: Called at every step, from several threads; whatever it raises ends the training.
+        held_out: What was made of held-out utterances is put in here.
     """
     examples = lessons.examples
     effort = effort_for(len(examples), examples.routes)
     assert effort is not None  # noqa: S101 - the caller asked
     tasks: list[Callable[[], Any]] = [
         partial(_trained, lessons, effort, effort.steps, checkpoint),
-        partial(cross_fitted, lessons, effort, checkpoint),
+        partial(cross_fitted, lessons, effort, checkpoint, held_out),
     ]
     with one_blas_thread_for_training():
         answers = in_parallel(lambda task: task(), tasks)
@@ -213,13 +217,16 @@ def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint) -> DecisionM
 
 
 def cross_fitted(
-    lessons: Lessons, effort: Effort, checkpoint: Checkpoint = no_checkpoint
+    lessons: Lessons,
+    effort: Effort,
+    checkpoint: Checkpoint = no_checkpoint,
+    held_out: list[Choices] | None = None,
 ) -> tuple[bool, Floats, Kinds]:
     """Features of texts that a head has not seen, and what each turned out to be.
 
     In each fold a head is trained without a part of every route's utterances, without some routes altogether, and
     without half of the outside texts, and then asked about all three: the first are in scope and RIGHT or WRONG, the
-    second NEAR, the third FAR.
+    second NEAR, the third FAR. What was made of the first kind is put into ``held_out``.
 
     Returns:
         Whether more of the first kind are right with the kernel, and with it or without it features (m, 6) and
@@ -230,12 +237,14 @@ def cross_fitted(
     if not found:
         return False, np.empty((0, 6)), np.empty(0, np.int8)
     plain, lifted = ([fold[choice] for fold in found] for choice in (0, 1))
-    rights = [sum(int((kinds == RIGHT).sum()) for _, kinds in choice) for choice in (plain, lifted)]
+    rights = [sum(int((fold.kinds == RIGHT).sum()) for fold in choice) for choice in (plain, lifted)]
     chosen = lifted if rights[1] > rights[0] else plain
+    if held_out is not None:
+        held_out.extend(fold.choices for fold in chosen)
     return (
         chosen is lifted,
-        np.concatenate([features for features, _ in chosen]),
-        np.concatenate([kinds for _, kinds in chosen]),
+        np.concatenate([fold.features for fold in chosen]),
+        np.concatenate([fold.kinds for fold in chosen]),
     )
 
 
@@ -271,16 +280,26 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Answers:
+    """Features (m, 6) and kinds (m,) of all that a fold's head was asked, and what it made of utterances in scope."""
+
+    features: Floats
+    kinds: Kinds
+    choices: Choices
+
+
+@dataclass(frozen=True, slots=True)
 class _Fold:
-    """What one fold's head is trained on, and what it is asked."""
+    """What one fold's head is trained on, and what it is asked; ``known`` are the columns that it has."""
 
     lessons: Lessons
+    known: Rows
     held_out: tuple[Texts, Rows]
     strangers: Texts
     outside: Texts
 
-    def asked(self, effort: Effort, checkpoint: Checkpoint) -> tuple[tuple[Floats, Kinds], tuple[Floats, Kinds]]:
-        """Features and kinds, without a kernel and with one."""
+    def asked(self, effort: Effort, checkpoint: Checkpoint) -> tuple[_Answers, _Answers]:
+        """The answers without a kernel and with one."""
         plain = _trained(self.lessons, effort, FOLD_STEPS, checkpoint)
         examples = self.lessons.examples
         if not effort.reads_ngrams:
@@ -289,10 +308,12 @@ class _Fold:
         kernel = train_kernel(examples.vectors, examples.columns, examples.routes, landmarks=TRIED)
         return self._answers(plain), self._answers(replace(plain, kernel=kernel))
 
-    def _answers(self, model: DecisionModel) -> tuple[Floats, Kinds]:
+    def _answers(self, model: DecisionModel) -> _Answers:
         stored, groups = self.lessons.examples.grouped, np.arange(self.lessons.routes)
         features, found = [np.empty((0, 6))], [np.empty(0, np.int8)]
         queries, expected = self.held_out
+        none = np.empty((0, 1))
+        choices = Choices([], queries.vectors, self.known[expected], none.astype(np.int64), none, features[0])
         for kind, texts in ((RIGHT, queries), (NEAR, self.strangers), (FAR, self.outside)):
             if not texts.texts:
                 continue
@@ -300,9 +321,17 @@ class _Fold:
             kinds = np.full(len(texts.texts), kind, np.int8)
             if kind == RIGHT:
                 kinds[evidence.columns[:, 0] != expected] = WRONG
+                columns = self.known[evidence.columns]
+                choices = replace(
+                    choices,
+                    texts=texts.texts,
+                    columns=columns,
+                    probabilities=evidence.probabilities,
+                    features=evidence.features,
+                )
             features.append(evidence.features)
             found.append(kinds)
-        return np.concatenate(features), np.concatenate(found)
+        return _Answers(np.concatenate(features), np.concatenate(found), choices)
 
 
 def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
@@ -327,6 +356,7 @@ def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
         folds.append(
             _Fold(
                 Lessons(training, outside.part(half), names),
+                np.flatnonzero(number >= 0),
                 (queries, number[columns]),
                 strangers,
                 outside.part(~half),

@@ -54,6 +54,23 @@ class SyncFigures(Protocol):
     def poison(self) -> int: ...  # noqa: D102
 
 
+class RerankerFigures(Protocol):
+    """Of the reranker; ``RerankerHealth`` has them."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see RerankerHealth
+    @property
+    def asked(self) -> int: ...  # noqa: D102
+    @property
+    def changed(self) -> int: ...  # noqa: D102
+    @property
+    def failed(self) -> int: ...  # noqa: D102
+    @property
+    def took_s(self) -> float: ...  # noqa: D102
+    @property
+    def last_failure(self) -> str | None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterStatus:
     """One look at a router.
@@ -75,6 +92,7 @@ class RouterStatus:
         cache_bytes: Memory that known vectors take.
         queue: Of the queue before the encoder.
         sync: Of the sync manager; None without one.
+        reranker: Of the reranker; None without one.
     """
 
     revision: int
@@ -92,6 +110,7 @@ class RouterStatus:
     cache_bytes: int
     queue: QueueFigures
     sync: SyncFigures | None
+    reranker: RerankerFigures | None = None
 
 
 class Watched(Protocol):

@@ -13,6 +13,12 @@
             return MyIndex(vectors, owners)
 
 
+    class TestMyReranker(RerankerContract):
+        @pytest.fixture(scope="class")
+        def reranker(self):
+            return MyReranker()
+
+
     class TestMySync(SyncContract):
         def make(self):
             return MySyncManager(...)
@@ -35,10 +41,11 @@ import pytest
 
 from synaptoroute.encoder.base import BaseEncoder, encode_checked
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing.rerank import RerankerContract
 from synaptoroute.testing.storage import StorageContract
 from synaptoroute.testing.sync import SyncContract
 
-__all__ = ["EncoderContract", "IndexContract", "StorageContract", "SyncContract"]
+__all__ = ["EncoderContract", "IndexContract", "RerankerContract", "StorageContract", "SyncContract"]
 
 _TEXTS = (
     "what do I owe",
