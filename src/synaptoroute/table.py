@@ -27,6 +27,7 @@ from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
+from synaptoroute.language.identify import often_spoken_in, spoken_in
 from synaptoroute.models import Decision, Match, Reason, Route, Stage
 from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
@@ -315,7 +316,8 @@ class RouteTable:
         column[None] = -1
         at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
-        return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
+        texts = [labelled.texts[row] for row in at]
+        return Queries(texts, labelled.vectors[at], columns, often_spoken_in(texts))
 
     def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
         """A model that was trained on just this table, and what a reranker's scores are worth in it."""
@@ -447,6 +449,9 @@ class RouteTable:
         model = head.learned.model
         evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
         ranking = by_model(evidence, model.gate, head.owners)
+        if model.languages is not None:
+            spoken = spoken_in(texts, among=model.languages.among)
+            ranking = replace(ranking, confidences=model.languages.brought(ranking.confidences, spoken))
         newcomers = self._newcomers(head, allow)
         if newcomers is not None:
             ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers, exact=exact), self.calibration)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
+from synaptoroute.decision.languages import learn_languages
 from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Owners, Rows, Texts, Vectors, in_parallel
 
 FOLDS = 5
@@ -25,11 +26,12 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Labelled queries: texts, unit rows (q, dim), and columns (q,), -1 for out of scope."""
+    """Labelled queries: texts, unit rows (q, dim), columns (q,), -1 for out of scope, and where told the language."""
 
     texts: Sequence[str]
     vectors: Vectors
     columns: Owners
+    spoken: Sequence[str] | None = None
 
     def part(self, at: Rows) -> Queries:
         """Those at these places."""
@@ -71,7 +73,8 @@ def learn_labelled(
 
     In-scope queries join the utterances of their route, out-of-scope ones those of "none". The gate is moved by
     cross-fitted features, in which no query was seen by the head that is asked about it. Without any query that is out
-    of scope, the gate's judgement of scope stays as it was.
+    of scope, the gate's judgement of scope stays as it was. Where the queries' languages are told, each may get its own
+    offset (see ``languages``).
 
     Returns:
         The model trained on all, and held-out outcomes: head and gate of each query's fold had not seen it.
@@ -96,7 +99,11 @@ def learn_labelled(
             gate = _moved(base.gate, features[fold != number], kinds[fold != number])
             confidences[fold == number] = gate.confidence(features[fold == number])
         gate = _moved(base.gate, features, kinds)
-    return replace(base, head=head, gate=gate), HeldOut(columns, confidences)
+    languages = None
+    if queries.spoken is not None:
+        languages = learn_languages(confidences, kinds == RIGHT, shares(kinds), queries.spoken)
+    brought, confidences = languages or (None, confidences)
+    return replace(base, head=head, gate=gate, languages=brought), HeldOut(columns, confidences)
 
 
 def threshold_for_false_rejects(in_scope: Floats, rate: float) -> float | None:

@@ -16,6 +16,7 @@ from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
+from synaptoroute.decision.languages import Languages
 from synaptoroute.decision.tie import Choices
 
 T = TypeVar("T")
@@ -158,12 +159,14 @@ class DecisionModel:
         vocabulary: Of the same columns.
         gate: Calibrated by cross-fitting.
         kernel: Of the same columns, where cross-fitting found that it helps.
+        languages: What brings the gate's confidences to one scale, where labelled queries found that it helps.
     """
 
     head: Head
     vocabulary: Vocabulary
     gate: Gate
     kernel: Kernel | None = None
+    languages: Languages | None = None
 
     def ask(
         self,
