@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("following",),
     ("lane",),
     ("explaining",),
-    ("upkeep", "learned_file", "table_files", "fitting", "planning", "asking", "history", "replica"),
+    ("upkeep", "learned_file", "table_files", "fitting", "holdout", "planning", "asking", "history", "replica"),
     ("batching", "table", "evaluation", "comparison"),
     ("calibrating", "sync", "untying"),
     ("rerank",),
@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("observability",),
     ("decision",),
     ("models", "profile", "caching", "cache_files", "blas", "postgres"),
+    ("seeding",),
     ("describing",),
     ("errors", "forking", "durable"),
 )

@@ -229,6 +229,12 @@ _TABLE: tuple[tuple[str, str, str, str], ...] = (
         "MIT",
     ),
     (
+        "metatool/plugin_des.json",
+        "c446ade5acfb8e16c477124250665021e63b11bf6cb232db04fc9ba6bed0389a",
+        _raw("HowieHwong/MetaTool", "dataset/plugin_des.json"),
+        "MIT",
+    ),
+    (
         "snips/train.in",
         "04ad1e3f2121d83c6478f9a4b17d2dbdc21d06d6127f73cb7af835ed733f9855",
         _raw(_FEWSHOT, "Datasets/SNIPS/train/seq.in"),

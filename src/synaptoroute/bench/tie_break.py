@@ -11,6 +11,7 @@ the same; ``telling`` and ``asked`` say so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Literal
 
@@ -29,6 +30,7 @@ from synaptoroute.bench.manifest import (
     EncoderInfo,
     Git,
     Machine,
+    ManifestError,
     Part,
     Seconds,
     Share,
@@ -36,6 +38,7 @@ from synaptoroute.bench.manifest import (
 )
 from synaptoroute.bench.measures import RESAMPLES, Answers
 from synaptoroute.bench.table import Table
+from synaptoroute.bench.tables import provenance
 from synaptoroute.decision import metrics
 from synaptoroute.decision.policy import NO_LIMITS
 from synaptoroute.encoder.base import BaseEncoder, encode_checked
@@ -46,6 +49,7 @@ from synaptoroute.router import AdaptiveRouter
 
 #: Queries ranked and untied at a time, as a worker would at most.
 AT_ONCE = 32
+BEGIN, END = "<!-- ties:begin -->", "<!-- ties:end -->"
 _SEED = 0
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
@@ -308,6 +312,27 @@ def tables(manifest: TieManifest) -> tuple[Table, ...]:
             rows=rows,
         ),
     )
+
+
+def block(manifest: TieManifest) -> str:
+    """What stands between the markers of a page: the table in Markdown, what it means, and where it is from."""
+    (table,) = tables(manifest)
+    lines = (table.columns, ["---"] * len(table.columns), *table.rows)
+    shown = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{shown}\n\n{table.note}\n\n{provenance(manifest)}\n"
+
+
+def update_page(path: Path, manifest: TieManifest) -> None:
+    """Replace what stands between the markers. Raises ManifestError unless both are there, once and in order."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end or BEGIN in rest or END in after:
+            raise ManifestError(f"{path} must have the lines {BEGIN} and {END} once, in this order")
+        path.write_text(f"{before}{begin}\n{block(manifest)}{end}{after}", encoding="utf-8")
+    except OSError as exc:
+        raise ManifestError(f"cannot write {path}: {exc}") from exc
 
 
 def _percent(share: float | None) -> str:

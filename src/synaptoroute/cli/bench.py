@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, bench_ties, measuring, output
+from synaptoroute.cli import bench_load, bench_peers, bench_ties, bench_tools, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data se
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
 app.command("tiebreak")(bench_ties.tiebreak)
+app.command("tools")(bench_tools.tools)
 
 
 @app.command("accuracy")
@@ -31,7 +32,7 @@ def accuracy(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of utterances where --shots is a number.")] = 1,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="bundled, bundled:NAME or fastembed:MODEL.")
+        str, typer.Option("--encoder", help="bundled, fastembed:MODEL or another of docs/encoders.md.")
     ] = "bundled",
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Also measure after fit() on the validation queries.")

@@ -41,6 +41,9 @@ def tiebreak(
     to: Annotated[
         Path | None, typer.Option("--output", help="Write the manifest here, anew after each table.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--update-page", help="Replace what stands between the markers of this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Ask the same learned routes with a reranker and without, and tell what it gained and how long it took."""
@@ -76,4 +79,7 @@ def tiebreak(
             progress=progress,
         )
         manifest = measuring.written(manifests, to)
+    if page is not None:
+        bench.update_page(page, manifest)
+        output.note(f"wrote {page}")
     measuring.show(manifest, bench.tables(manifest), to, as_json=as_json)

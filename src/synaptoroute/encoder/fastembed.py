@@ -44,8 +44,9 @@ class FastEmbedEncoder:
     a text's vector moves with its batch by rounding at most (about 1e-7). Dynamically quantised models scale
     activations over a whole batch, which would make a vector depend on its neighbours, so they get one text at a time.
 
-    Static models (minishlab/potion-base-8M and its like) are tables of token vectors, summed by NumPy: some hundred
-    times as fast, and less accurate. A text in which one knows no token gets a row of its own, near to none.
+    Static models (minishlab/potion-base-8M and its like) are tables of token vectors, summed by NumPy: far faster, and
+    less accurate, for no word is read in its context. A text in which one knows no token gets a row that is near to
+    none.
 
     Queries and utterances go through fastembed's ``query_embed`` and ``passage_embed``, which differ for models with
     tasks (jina-embeddings-v3). The prefixes that others want (e5, bge v1) fastembed does not put there: pass them.

@@ -124,7 +124,7 @@ def encode_each(network: Network, texts: Sequence[str]) -> list[Vectors]:
     run, feed, pooled = network.session.run, network.feed, _POOLED[network.pooling]
     # A tokenizer without marks for beginning and end finds nothing in a text of signs it does not know.
     ids = [np.array([encoding.ids or [0]], np.int64) for encoding in map(network.tokenizer.encode, texts)]
-    states = [run(wanted, feed(row))[0][0] for row in ids]
+    states = [np.asarray(run(wanted, feed(row))[0][0], np.float32) for row in ids]
     vectors = [pooled(each) for each in states]
     return [vector / np.sqrt(vector @ vector) for vector in vectors]
 

@@ -173,7 +173,7 @@ class OpenAIEncoder:
         if not all(isinstance(index, int) for index in indexes) or set(indexes) != set(range(count)):
             raise EncoderOutputError(f"{self._server} answered with indexes other than 0 to {count - 1}, each once")
         rows = dict(zip(indexes, items, strict=True))
-        sent = [_decoded(getattr(rows[row], "embedding", None), self._server) for row in range(count)]
+        sent = [decoded(getattr(rows[row], "embedding", None), self._server) for row in range(count)]
         return unit_rows(sent, count, self.dim, server=self._server, name=self.name)
 
     def _client(self) -> OpenAI:
@@ -201,7 +201,7 @@ def _checked_dim(model: str, dim: int | None) -> int:
     return dim
 
 
-def _decoded(embedding: object, server: str) -> object:
+def decoded(embedding: object, server: str) -> object:
     """One vector, sent as base64 of little-endian float32 or, by servers that know no base64, as numbers."""
     if not isinstance(embedding, str):
         return embedding
@@ -212,10 +212,16 @@ def _decoded(embedding: object, server: str) -> object:
 
 
 @contextmanager
-def speaking_openai(server: str, name: str, count: int) -> Iterator[None]:
+def speaking_openai(server: str, name: str, count: int, *, key: str = "api_key or OPENAI_API_KEY") -> Iterator[None]:
     """Turns what the official client raises into this package's errors.
 
     No message tells the key, the credentials in a URL or a text.
+
+    Args:
+        server: Host and port.
+        name: The model's name.
+        count: Texts in the request.
+        key: Where the key comes from.
     """
     import openai
 
@@ -231,13 +237,12 @@ def speaking_openai(server: str, name: str, count: int) -> Iterator[None]:
         ) from exc
     except (openai.AuthenticationError, openai.PermissionDeniedError) as exc:
         # Without the cause: these answers like to repeat the key.
-        raise EncoderUnavailableError(
-            f"{server} refused the API key ({exc.status_code}); see api_key or OPENAI_API_KEY"
-        ) from None
+        raise EncoderUnavailableError(f"{server} refused the API key ({exc.status_code}); see {key}") from None
     except openai.APIStatusError as exc:
+        code = getattr(exc, "code", None) or type(exc).__name__
         fewer = "; if it takes fewer texts at once, pass batch_size" if count > 1 and exc.status_code < 429 else ""
         raise EncoderError(
-            f"{server} answered {exc.status_code} ({exc.code or type(exc).__name__}) to {count} texts "
+            f"{server} answered {exc.status_code} ({code}) to {count} texts "
             f"for {name}{fewer}; its own words are in the cause"
         ) from exc
     except (openai.OpenAIError, ValueError) as exc:
