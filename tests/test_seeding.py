@@ -143,7 +143,7 @@ def test_what_does_not_say_what_it_is_for_is_refused(make: Callable[[], Route], 
 
 
 def test_routes_of_functions_route(encoder: BundledEncoder) -> None:
-    functions = [book_flight, book_train, cancel_booking]
+    functions: list[Callable[..., object]] = [book_flight, book_train, cancel_booking]
     with AdaptiveRouter(encoder) as router:
         router.add_routes([Route.from_function(each, siblings=functions) for each in functions])
         router.wait_until_fitted()

@@ -90,7 +90,7 @@ def ask_held_out(
     for names, texts, rows in _parts(plain, routes):
         rest = without(plain, names, texts)
         if rest.can_learn:
-            rest = rest.with_learned(rest.learn_head(checkpoint))
+            rest = rest.with_learned(rest.learn_head(checkpoint, tie=table.tie))
         decisions = rest.decide(texts, plain.index.vectors_of(rows), limits=limits)
         found += map(Asked, names, texts, decisions)
     return found

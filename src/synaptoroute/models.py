@@ -179,8 +179,8 @@ class Route(BaseModel):
     ) -> Route:
         """The route to a function: named as it is, and described by its docstring.
 
-        Its utterances are made of the docstring, the name and what it takes, see ``seeding``. They are a beginning: a
-        description is worth about two utterances, so add texts of users as soon as there are some.
+        Its utterances are made of the docstring, the name and what it takes, see ``seeding``. They are a beginning:
+        they say what it does and not how people ask for it, so add texts of users as soon as there are some.
 
         Args:
             function: It has a name of its own, and best a docstring.

@@ -105,7 +105,7 @@ def test_what_is_withheld_for_the_check_is_never_shown(
 def test_each_refused_text_has_its_reason(shared: AdaptiveRouter, server: ChatServer, llm: ChatEndpoint) -> None:
     bad = {
         "Show my balance!": Refusal.REPEAT,
-        "please show my balance": Refusal.NEAR_REPEAT,
+        "show me my balance": Refusal.NEAR_REPEAT,
         "cancel the subscription that I have": Refusal.SIBLING,
         "the mitochondria is the powerhouse of the cell": Refusal.FAR,
         "x" * 501: Refusal.INVALID,

@@ -64,7 +64,6 @@ def model(*messages: AIMessage | str) -> ScriptedModel:
 @pytest.fixture(scope="module")
 def catalogue(encoder: BundledEncoder) -> Iterator[ToolRouter]:
     with ToolRouter(TOOLS, encoder=encoder) as router:
-        router._router.wait_until_fitted()
         yield router
 
 
@@ -272,12 +271,12 @@ async def test_without_a_router_it_takes_the_agents_tools_and_goes_with_their_ch
     asking = _Asking(middleware, TOOLS[:3])
     assert asking(RAIN) == ["get_weather"]
     assert middleware._own._router is not None
-    revision = middleware._own._router._router.revision
+    revision = middleware._own._router._routes.revision
     # The same objects, and other objects that say the same, change nothing.
     assert await asking.later("weather forecast for Rome") == ["get_weather"]
     asking.tools = [tool(name) for name in list(DESCRIBED)[:3]]
     assert asking("weather forecast for Oslo") == ["get_weather"]
-    assert middleware._own._router._router.revision == revision
+    assert middleware._own._router._routes.revision == revision
     # More tools, and one that says something else.
     asking.tools = [tool("get_weather", "Play a song or an album."), *TOOLS[1:4]]
     assert await asking.later(SONG) == ["get_weather"]
@@ -297,5 +296,5 @@ async def test_many_at_once_build_it_once() -> None:
     shown = await asyncio.gather(*(each.later(f"{RAIN} {number}") for number, each in enumerate(asking)))
     assert shown == [["get_weather"]] * 8
     assert middleware._own._router is not None
-    assert middleware._own._router._router.revision == 1
+    assert middleware._own._router._routes.revision == 1
     middleware.close()

@@ -230,7 +230,7 @@ async def test_a_catalogue_is_searched_and_what_fits_nothing_finds_nothing(encod
         "name": "get_weather",
         "description": "Get the weather forecast of a city.",
         "namespace": None,
-        "confidence": pytest.approx(match.confidence, abs=0.2),
+        "confidence": pytest.approx(match.confidence),
         "score": pytest.approx(match.score),
         "parameters": [
             {"name": "city", "description": "Its name.", "type": "string", "required": True, "choices": []},

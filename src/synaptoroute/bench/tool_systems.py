@@ -84,9 +84,7 @@ class Cosine:
 
     def __call__(self, tools: Sequence[Tool], queries: Sequence[str]) -> list[tuple[tuple[str, ...], bool]]:
         """See ``System``."""
-        texts: Mapping[str, Sequence[str]] = {
-            tool.name: (tool.description or tool.name, *tool.examples) for tool in tools
-        }
+        texts = {tool.name: (tool.description or tool.name, *tool.examples) for tool in tools}
         answers = by_nearest_utterance(self._encoder, texts, [Labelled(query, None) for query in queries])
         return [(ranked, True) for ranked in answers.ranked]
 

@@ -93,7 +93,7 @@ def _print(generated: "Generated") -> None:
         output.print_text(utterance)
     if generated.negatives:
         output.print_text("")
-        rows = [[negative.route, negative.score, negative.text] for negative in generated.negatives]
+        rows: list[list[output.Cell]] = [[each.route, each.score, each.text] for each in generated.negatives]
         output.print_table(["belongs to", "score here", "hard negative"], rows)
     refused = Counter(each.reason.value for each in generated.refused)
     for line in (*generated.warnings, *(f"refused as {reason}: {number:,}" for reason, number in refused.items())):

@@ -14,6 +14,7 @@ from synaptoroute.encoder.base import Vectors
 from synaptoroute.generating.records import HeldOutCheck, Negative
 from synaptoroute.generating.sides import Sides
 from synaptoroute.holdout import without
+from synaptoroute.models import is_picture
 from synaptoroute.table import RouteTable
 
 #: A route with at least so many utterances has a third of them withheld.
@@ -44,7 +45,7 @@ class Withheld:
     def shown(self, table: RouteTable, name: str, most: int, seed: int) -> tuple[str, ...]:
         """Utterances of the route that the language model may see, at most so many."""
         hidden = {text for route, text in zip(self.names, self.texts, strict=True) if route == name}
-        texts = [text for text in table.get(name).utterances if text not in hidden]
+        texts = [text for text in table.get(name).utterances if text not in hidden and not is_picture(text)]
         random = np.random.default_rng(seed)
         at = sorted(random.permutation(len(texts))[:most].tolist())
         return tuple(texts[place] for place in at)
@@ -109,7 +110,7 @@ def _share_right(
     table: RouteTable, queries: Queries, vectors: Vectors, limits: Limits, checkpoint: Checkpoint
 ) -> float:
     if table.can_learn:
-        table = table.with_learned(table.learn_head(checkpoint))
+        table = table.with_learned(table.learn_head(checkpoint, tie=table.tie))
     decisions = table.decide(queries.texts, vectors, limits=limits)
     right = [decision.name == label for decision, label in zip(decisions, queries.labels, strict=True)]
     return float(np.mean(right))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from synaptoroute.encoder.openai import spare_key
+from synaptoroute.encoder.remote import host_of, spare_key
 from synaptoroute.errors import (
     AccessDeniedError,
     MissingExtraError,
@@ -72,7 +72,9 @@ class ChatEndpoint:
             raise MissingExtraError("ChatEndpoint", "openai") from exc
         self._model = model
         self._settings: dict[str, Any] = {"base_url": base_url, "timeout": timeout_s, "max_retries": max_retries}
-        self._settings["api_key"] = api_key or spare_key(base_url)
+        self._settings["api_key"] = api_key or spare_key(
+            base_url or os.environ.get("OPENAI_BASE_URL"), "OPENAI_API_KEY"
+        )
         self._options: dict[str, Any] = {"response_format": {"type": "json_object"}}
         if temperature is not None:
             self._options["temperature"] = temperature
@@ -80,8 +82,7 @@ class ChatEndpoint:
             self._options["max_tokens"] = max_answer_tokens
         self._given = client
         self._own: PerProcess[openai.OpenAI] = PerProcess()
-        address = urlsplit(str(self._client().base_url))
-        self._server = address.netloc.rpartition("@")[2]
+        self._server = host_of(str(self._client().base_url))
 
     @property
     def model(self) -> str:

@@ -1,4 +1,7 @@
-"""Judge: what the router itself thinks of texts that a language model wrote for one of its routes."""
+"""Judge: what the router itself thinks of texts that a language model wrote for one of its routes.
+
+What is near and what is far is said by the bounds of ``lint``, which are cosines of the bundled encoder.
+"""
 
 from __future__ import annotations
 

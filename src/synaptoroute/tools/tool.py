@@ -72,7 +72,7 @@ class Tool:
 
 def _tells(word: str) -> bool:
     letters = _WORD.search(word)
-    if letters is None or word in _EMPTY_WORDS:
+    if letters is None or letters[0] in _EMPTY_WORDS:
         return False
     # Outside of ASCII, as in Chinese, a single character may be a word.
     return len(letters[0]) > 2 or not letters[0].isascii()
