@@ -43,7 +43,7 @@ SEEDS = range(5)
 SHOTS: dict[str, tuple[int | None, ...]] = {
     "clinc150": (3, 5, 10, 20, None),
     "banking77": (3, 5, 10, 20, None),
-    "metatool": (5, 20),
+    "metatool": (20,),
 }
 #: Share of the queries in scope that rejecting may cost.
 LOST = 0.02
@@ -172,6 +172,12 @@ def _dump(value: Any) -> Any:
     return value.model_dump(mode="json") if value is not None else None
 
 
+def _write(report: dict[str, Any], output: Path | None) -> None:
+    """After each model, so that what was measured survives an interruption."""
+    if output:
+        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the bundled models.")
     parser.add_argument("--data", type=Path, default=os.environ.get("SYNAPTOROUTE_DATA"), required=False)
@@ -209,10 +215,10 @@ def main() -> int:
         found["similarity_spearman"] = round(spearman(encode, read_pairs()), 4)
         print(json.dumps({key: found[key] for key in ("clinc150_rejection", "similarity_spearman")}), flush=True)
         report["models"][name] = found
+        _write(report, options.output)
     report["speed"] = speed(encoders, [item.text for item in datasets["clinc150"].test])
     print(json.dumps(report["speed"]))
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write(report, options.output)
     return 0
 
 

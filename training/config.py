@@ -30,15 +30,15 @@ class Config:
     """
 
     seed: int = 20261126
-    steps: int = 2_000
+    steps: int = 800
     routes_a_step: int = 24
     texts_a_route: int = 3
     refused_share: float = 0.4
     sentences_a_step: int = 16
-    learning_rate: float = 7e-5
-    warm_up: int = 120
+    learning_rate: float = 9e-5
+    warm_up: int = 60
     weight_decay: float = 0.01
-    frozen_layers: int = 1
+    frozen_layers: int = 2
     max_tokens: int = 48
     temperature: float = 0.06
     neighbours: float = 0.6

@@ -31,7 +31,8 @@ def draw(log: Path, picture: Path) -> None:
     losses.set(yscale="log", xlabel="step", title="losses")
     for name, label in _DEVELOPMENT.items():
         training.plot([row["step"] for row in looks], [row[name] for row in looks], label=label, marker=".")
-        averaging.plot([row["share"] for row in averages], [row[name] for row in averages], label=label, marker=".")
+        looked = [row for row in averages if name in row]
+        averaging.plot([row["share"] for row in looked], [row[name] for row in looked], label=label, marker=".")
     training.set(xlabel="step", title="development figures")
     averaging.set(xlabel="share of the trained weights", title="averaged with the original")
     losses.legend(fontsize=7)

@@ -22,6 +22,7 @@ from synaptoroute.testing import EncoderContract
 from tests.encoder import FORK, run_python
 
 MINILM = bundled.WEIGHTS / "minilm"
+MODELS = ("minilm", "minilm-routing")
 TEXTS = ["hi", "show my balance", "what do I owe", "cancel my flight to Oslo", "lights off", "naïve café", "?" * 300]
 
 
@@ -141,24 +142,48 @@ def test_an_unknown_model_is_refused() -> None:
         BundledEncoder("maxilm")
 
 
-def test_manifest_has_the_hash_of_every_file() -> None:
-    manifest = json.loads((MINILM / "manifest.json").read_text())
-    shipped = {path.name for path in MINILM.iterdir()} - {"manifest.json", "LICENSE", "NOTICE", "MODEL_CARD.md"}
+@pytest.mark.parametrize("model", MODELS)
+def test_manifest_has_the_hash_of_every_file(model: str) -> None:
+    folder = bundled.WEIGHTS / model
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shipped = {path.name for path in folder.iterdir()} - {"manifest.json", "LICENSE", "NOTICE", "MODEL_CARD.md"}
     assert manifest["sha256"] == {
-        name: hashlib.sha256((MINILM / name).read_bytes()).hexdigest() for name in sorted(shipped)
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(shipped)
     }
 
 
-def test_no_pair_of_weights_can_saturate_a_cpu_without_vnni() -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_no_pair_of_weights_can_saturate_a_cpu_without_vnni(model: str) -> None:
     """vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits: 255 * (|a| + |b|) must be < 2**15."""
     onnx = pytest.importorskip("onnx")
-    graph = onnx.load(MINILM / "model.onnx").graph
+    graph = onnx.load(bundled.WEIGHTS / model / "model.onnx").graph
     constants = {constant.name: constant for constant in graph.initializer}
     products = [node for node in graph.node if node.op_type in {"DynamicQuantizeMatMul", "QAttention"}]
     assert len(products) == 24
     for node in products:
         weight = onnx.numpy_helper.to_array(constants[node.input[1]]).astype(np.int32)
         assert (np.abs(weight[0::2]) + np.abs(weight[1::2])).max() <= 128, node.name
+
+
+def test_models_have_fingerprints_of_their_own() -> None:
+    assert len({BundledEncoder(model).fingerprint for model in MODELS}) == len(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("request_", "refusal"),
+    [
+        ("book a table for two at seven", "don't book a table for two at seven"),
+        ("how much is left on my data plan", "i don't need to know how much is left on my data plan"),
+        ("send the report to anna", "no need to send the report to anna"),
+    ],
+)
+def test_the_model_for_routing_tells_a_refusal_from_the_request(request_: str, refusal: str) -> None:
+    scores = []
+    for model in MODELS:
+        asked, refused = BundledEncoder(model).encode([request_, refusal])
+        scores.append(float(asked @ refused))
+    plain, routing = scores
+    assert routing < plain - 0.1
 
 
 @pytest.mark.slow

@@ -121,6 +121,10 @@ class ToolRouter:
         """The encoder."""
         return self._encoder
 
+    def __bool__(self) -> bool:
+        """True, also without tools: whoever writes ``router or another`` asks whether there is a router."""
+        return True
+
     def __len__(self) -> int:
         return len(self.tools)
 
