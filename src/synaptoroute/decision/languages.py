@@ -57,7 +57,7 @@ class Languages:
             share = np.where(after > before, (1 - after) / (1 - before), after / before)
         brought = np.minimum(confidences * np.nan_to_num(share, nan=0.0, posinf=0.0), after)
         brought[:, :1] = np.where(before > 0, after, 0.0)
-        return brought
+        return np.asarray(brought)
 
 
 def learn_languages(
