@@ -118,7 +118,9 @@ def fit(
     known = table.learned if table.fitted and table.labelled is None else None
     known = known or table.with_labelled(None).learn_head(checkpoint)
     former = as_it_is(known.model, lessons.examples, queries)
-    model, held_out = learn_labelled(known.model, lessons, queries, checkpoint)
+    first = table.first_lessons(lessons)
+    twin = (first, table.first_queries(queries)) if first is not None else None
+    model, held_out = learn_labelled(known.model, lessons, queries, checkpoint, first=twin)
     point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
     labelled = replace(labelled, min_confidence=point)
     before = _figures(former, queries, DEFAULT_MIN_CONFIDENCE)

@@ -257,7 +257,8 @@ class Match:
 
     Attributes:
         name: The route.
-        score: Cosine similarity of the query and ``utterance``, in [-1, 1].
+        score: Cosine similarity of the query and ``utterance``, in [-1, 1]; of their static vectors in a Decision of
+            ``Stage.STATIC``.
         confidence: Calibrated probability in [0, 1] that this route is right.
         utterance: The stored utterance nearest to the query.
     """
@@ -274,7 +275,8 @@ class Decision:
 
     Attributes:
         name: The chosen route, or None when the router abstained.
-        score: Cosine similarity of the best route's nearest utterance; None if there was no route to compare with.
+        score: Cosine similarity of the best route's nearest utterance, of static vectors where ``stage`` is STATIC;
+            None if there was no route to compare with.
         confidence: Calibrated probability in [0, 1] that the best route is right.
         margin: Lead in confidence of the best route over the runner-up, in [0, 1]; None without a runner-up.
         matches: The best routes, best first, whether or not they passed.

@@ -17,6 +17,7 @@ from synaptoroute.batching import BatcherHealth
 from synaptoroute.changing import Changing
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
+from synaptoroute.encoder.static import StaticEncoder
 from synaptoroute.errors import InvalidInputError, RouterClosedError, RouterOverloadedError
 from synaptoroute.explaining import Explaining, Explanation
 from synaptoroute.following import Following
@@ -53,6 +54,8 @@ class AdaptiveRouter(Changing, Revisions):
         encoder: Texts to vectors; the bundled encoder by default.
         storage: Where routes live; in memory by default.
         profile: How much of the machine one query may take.
+        first_stage: Whether a static first stage answers what it is sure of without the encoder, several times as
+            fast; see docs/first-stage.md. Unset, with the profile THROUGHPUT alone.
         min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
@@ -72,6 +75,7 @@ class AdaptiveRouter(Changing, Revisions):
         storage: BaseStorage | None = None,
         *,
         profile: OptimizationProfile = OptimizationProfile.BALANCED,
+        first_stage: bool | None = None,
         min_confidence: float | None = None,
         cache_bytes: int = 32 << 20,
         actor: str | None = None,
@@ -86,6 +90,7 @@ class AdaptiveRouter(Changing, Revisions):
         for hook in hooks:
             self._hooks.add(hook)
         self._profile = OptimizationProfile(profile)
+        self._first_stage = self._profile is OptimizationProfile.THROUGHPUT if first_stage is None else first_stage
         self._storage = storage if storage is not None else SQLiteStorage(":memory:")
         self._min_confidence = probability(min_confidence)
         self._plain_terms = terms({}, self._min_confidence)
@@ -117,6 +122,8 @@ class AdaptiveRouter(Changing, Revisions):
             encoder,
             self._storage,
             profile=self._profile,
+            plain=self._plain_terms,
+            first_encoder=StaticEncoder() if self._first_stage else None,
             cache_bytes=self._cache_bytes,
             wake=self._upkeep.wake,
             hooks=self._hooks,
@@ -192,11 +199,15 @@ class AdaptiveRouter(Changing, Revisions):
     ) -> list[Decision]:
         while True:
             lane = self._lane
+            call = lane.begin(texts, asked, stages)
             try:
-                return lane.batcher.run(texts, asked, deadline_s=deadline_s, stages=stages)
+                while call.rest:
+                    call.add(lane.batcher.run(call.rest, asked, deadline_s=deadline_s, stages=stages))
             except RouterClosedError:
                 if lane is self._lane:
                     raise
+            else:
+                return call.decisions
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -222,11 +233,15 @@ class AdaptiveRouter(Changing, Revisions):
     ) -> list[Decision]:
         while True:
             lane = self._lane
+            call = await lane.abegin(texts, asked, stages)
             try:
-                return await lane.batcher.arun(texts, asked, deadline_s=deadline_s, stages=stages)
+                while call.rest:
+                    call.add(await lane.batcher.arun(call.rest, asked, deadline_s=deadline_s, stages=stages))
             except RouterClosedError:
                 if lane is self._lane:
                     raise
+            else:
+                return call.decisions
 
     # ---------------------------------------------------------------------------------------------- explaining
     def explain(self, query: str, **options: Unpack[RouteOptions]) -> Explanation:
@@ -320,6 +335,9 @@ class AdaptiveRouter(Changing, Revisions):
             vector_hits=cache.hits if cache else 0,
             vector_misses=cache.misses if cache else 0,
             cache_bytes=cache.used_bytes if cache else 0,
+            first_stage=lane.has_first_stage,
+            first_decided=lane.first_decided,
+            first_left=lane.first_left,
             queue=lane.batcher.health(),
             sync=self._sync.health() if self._sync else None,
             reranker=self._breaker.health() if self._breaker else None,

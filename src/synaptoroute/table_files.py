@@ -20,7 +20,7 @@ from synaptoroute import cache_files
 from synaptoroute.cache_files import Content, Generation
 from synaptoroute.calibrating import Encode
 from synaptoroute.catalog import CatalogBuilder, RouteCatalog
-from synaptoroute.encoder.base import Vectors
+from synaptoroute.encoder.base import BaseEncoder, Vectors
 from synaptoroute.errors import MissingExtraError, StorageCorruptError, StorageError
 from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
 from synaptoroute.models import Route
@@ -44,6 +44,7 @@ class TableFiles:
         identity: Whose vectors these are.
         encode: For the table.
         breaker: Likewise; None without a reranker.
+        first_encoder: Likewise; None without a first stage.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class TableFiles:
         identity: EncoderIdentity,
         encode: Encode,
         breaker: TieBreaker | None = None,
+        first_encoder: BaseEncoder | None = None,
     ) -> None:
         self._breaker = breaker
         self._storage = storage
         self._identity = identity
         self._encode = encode
+        self._first_encoder = first_encoder
         self._folder: Path | None = storage.cache_folder
         # Said once: without the library, every compaction would say it again.
         self._has_graphs: bool | None = None
@@ -170,6 +173,7 @@ class TableFiles:
             labelled=since.labelled,
             point=since.point,
             breaker=self._breaker,
+            first_encoder=self._first_encoder,
         )
         table = table.applied(since.changes, since.state.revision)
         if since.routes is not None and since.routes != len(table):
@@ -234,7 +238,7 @@ class TableFiles:
             labelled=stream.labelled,
             point=stream.point,
         )
-        return RouteTable.from_stored(stored, self._encode, self._breaker)
+        return RouteTable.from_stored(stored, self._encode, self._breaker, self._first_encoder)
 
     def _streamed(self, stream: StoredStream, batches: Iterable[Batch]) -> RouteTable | None:
         """Write the files while reading the store, so that only the texts are in memory at once."""

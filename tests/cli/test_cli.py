@@ -144,7 +144,8 @@ def test_these_are_the_commands() -> None:
         "routes snapshot save", "routes snapshot list", "routes snapshot use", "routes snapshot delete",
         "feedback", "feedback add", "feedback list", "feedback export", "feedback show",
         "feedback propose", "feedback accept", "feedback dismiss", "feedback forget", "keys", "keys new",
-        "bench", "bench peers", "bench tiebreak", "bench tools", "bench accuracy", "bench report", "bench latency",
+        "bench", "bench peers", "bench tiebreak", "bench tools", "bench cascade", "bench accuracy", "bench report",
+        "bench latency",
         "bench throughput", "bench scale", "bench mutation", "bench coldboot", "bench http",
         "config", "config show", "config path", "config check",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, bench_ties, bench_tools, measuring, output
+from synaptoroute.cli import bench_cascade, bench_load, bench_peers, bench_ties, bench_tools, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
@@ -15,6 +15,7 @@ app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
 app.command("tiebreak")(bench_ties.tiebreak)
 app.command("tools")(bench_tools.tools)
+app.command("cascade")(bench_cascade.cascade)
 
 
 @app.command("accuracy")

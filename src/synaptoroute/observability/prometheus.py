@@ -192,6 +192,7 @@ class PrometheusMetrics:
 def _of_queries(tally: Tally) -> Iterator[Metric]:
     yield counter_by("requests", "Queries by what became of them.", ("route_result",), tally.results)
     yield counter_by("decisions", "Decisions by their reason.", ("reason",), tally.reasons)
+    yield counter_by("stage_decisions", "Decisions by the stage that made them.", ("stage",), tally.made_by)
     yield counter_by("route_decisions", "Queries that a route was chosen for, by route.", ("route",), tally.routes)
     yield counter_by("unanswered", "Queries without an answer, by why.", ("why",), tally.unanswered)
     yield counter_by("shed", "Queries turned away, by what there was too much of.", ("reason",), tally.shed)

@@ -90,6 +90,10 @@ class RouterStatus:
         vector_hits: Texts whose vector was known, since this encoder took over.
         vector_misses: Texts whose vector was not.
         cache_bytes: Memory that known vectors take.
+        first_stage: Whether a static first stage answers what it is sure of; False while it is still to be learned, or
+            where the table does not bear one.
+        first_decided: Queries that it has decided, since this encoder took over.
+        first_left: Queries that it was asked and left to the encoder.
         queue: Of the queue before the encoder.
         sync: Of the sync manager; None without one.
         reranker: Of the reranker; None without one.
@@ -108,6 +112,9 @@ class RouterStatus:
     vector_hits: int
     vector_misses: int
     cache_bytes: int
+    first_stage: bool
+    first_decided: int
+    first_left: int
     queue: QueueFigures
     sync: SyncFigures | None
     reranker: RerankerFigures | None = None
