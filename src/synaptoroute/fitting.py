@@ -61,6 +61,7 @@ class FitReport:
         promise: What the operating point guarantees, or why it cannot guarantee what was asked; None if nothing was.
         warnings: What the reader should know.
         curve: With the fit, coverage and precision as the least confidence falls; at most 101 points.
+        languages: Those whose confidences are brought to one scale; none where one is spoken or it does not help.
     """
 
     applied: bool
@@ -72,6 +73,7 @@ class FitReport:
     promise: str | None
     warnings: tuple[str, ...]
     curve: tuple[CoveragePoint, ...]
+    languages: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
@@ -139,6 +141,7 @@ def fit(
         promise=promise,
         warnings=tuple(warnings),
         curve=coverage_curve(held_out.confidences, held_out.right(queries.columns)),
+        languages=model.languages.among if model.languages else (),
     )
     return report, labelled, table.with_labelled(labelled).learned_with(model, known.tie)
 

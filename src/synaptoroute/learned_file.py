@@ -17,6 +17,7 @@ from synaptoroute.decision.first_stage import FirstStage, Trials
 from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
 from synaptoroute.decision.kernel import Kernel
+from synaptoroute.decision.languages import Languages
 from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
@@ -25,7 +26,8 @@ from synaptoroute.table import Learned, RouteTable
 #: Changes whenever what is learned from the same table would, or how it is written.
 FORMAT = "4"
 _CHECKSUM_BYTES = 16
-_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel}
+_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel, "languages": Languages}
+_OPTIONAL = {"kernel", "languages"}
 
 
 def dump(learned: Learned, table: RouteTable) -> bytes | None:
@@ -78,7 +80,7 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
             parts = {
                 part: kind(**{field.name: arrays[f"{part}.{field.name}"] for field in fields(kind)})
                 for part, kind in _PARTS.items()
-                if part != "kernel" or "kernel.points" in arrays
+                if part not in _OPTIONAL or any(name.startswith(f"{part}.") for name in arrays)
             }
             tie = None
             if "tie.fingerprint" in arrays:

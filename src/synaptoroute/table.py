@@ -28,6 +28,7 @@ from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.first_answers import FirstAnswers
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
+from synaptoroute.language.identify import often_spoken_in, spoken_in
 from synaptoroute.learned import HeadNow
 from synaptoroute.learned import Learned as Learned
 from synaptoroute.learned import LearnedTable as LearnedTable
@@ -285,7 +286,8 @@ class RouteTable:
         column[None] = -1
         at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
-        return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
+        texts = [labelled.texts[row] for row in at]
+        return Queries(texts, labelled.vectors[at], columns, often_spoken_in(texts))
 
     def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
         """A model that was trained on just this table, and what a reranker's scores are worth in it."""
@@ -454,6 +456,9 @@ class RouteTable:
         model = head.learned.model
         evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
         ranking = by_model(evidence, model.gate, head.owners)
+        if model.languages is not None:
+            spoken = spoken_in(texts, among=model.languages.among)
+            ranking = replace(ranking, confidences=model.languages.brought(ranking.confidences, spoken))
         newcomers = self._newcomers(head, allow)
         if newcomers is not None:
             ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers, exact=exact), self.calibration)

@@ -21,6 +21,7 @@ WITHOUT = {
     "feedback export": "prints a file of labelled queries, for evaluate and fit",
     "bench report": "writes pages; the manifests that it reads are the JSON",
     "serve": "prints no data, it answers requests",
+    "mcp": "prints no data, it answers requests",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 from agents import function_tool
-from haystack.tools import Tool as HaystackTool
+from haystack.tools.tool import Tool as HaystackTool
 from langchain_core.tools import InjectedToolArg, StructuredTool, tool
 from llama_index.core.tools import FunctionTool as LlamaIndexTool
 from mcp.types import Tool as MCPTool

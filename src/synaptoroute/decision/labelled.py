@@ -12,6 +12,7 @@ from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.first_stage import SEEN, Trials, first_choices, first_stage
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
+from synaptoroute.decision.languages import learn_languages
 from synaptoroute.decision.model import (
     FOLD_STEPS,
     DecisionModel,
@@ -38,11 +39,12 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Labelled queries: texts, unit rows (q, dim), and columns (q,), -1 for out of scope."""
+    """Labelled queries: texts, unit rows (q, dim), columns (q,), -1 for out of scope, and where told the language."""
 
     texts: Sequence[str]
     vectors: Vectors
     columns: Owners
+    spoken: Sequence[str] | None = None
 
     def part(self, at: Rows) -> Queries:
         """Those at these places."""
@@ -90,7 +92,8 @@ def learn_labelled(
 
     In-scope queries join the utterances of their route, out-of-scope ones those of "none". The gate is moved by
     cross-fitted features, in which no query was seen by the head that is asked about it. Without any query that is out
-    of scope, the gate's judgement of scope stays as it was.
+    of scope, the gate's judgement of scope stays as it was. Where the queries' languages are told, each may get its own
+    offset (see ``languages``).
 
     Args:
         base: What the utterances taught.
@@ -123,8 +126,13 @@ def learn_labelled(
             gate = _moved(base.gate, features[fold != number], kinds[fold != number])
             confidences[fold == number] = gate.confidence(features[fold == number])
         gate = _moved(base.gate, features, kinds)
+        languages = None
+        if queries.spoken is not None:
+            languages = learn_languages(confidences, kinds == RIGHT, shares(kinds), queries.spoken)
+        brought, confidences = languages or (None, confidences)
         stage = None
-        if first is not None and base.first is not None:
+        # A first stage is held against the gate alone; where languages move what the gate says, there is none.
+        if first is not None and base.first is not None and languages is None:
             its_head, chosen, seen = _first_asked(base, [*heads, head], fold, first, checkpoint)
             trials = Trials(
                 full=features,
@@ -134,7 +142,7 @@ def learn_labelled(
                 kinds=kinds,
             )
             stage = first_stage(its_head, Trials.together([base.first.trials, trials]), gate, DEFAULT_MIN_CONFIDENCE)
-    return replace(base, head=head, gate=gate, first=stage), HeldOut(columns, confidences)
+    return replace(base, head=head, gate=gate, first=stage, languages=brought), HeldOut(columns, confidences)
 
 
 def _first_asked(

@@ -17,6 +17,7 @@ from synaptoroute.decision.first_stage import FirstStage, Trials, first_choices,
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
+from synaptoroute.decision.languages import Languages
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
 from synaptoroute.decision.tie import Choices
 
@@ -169,6 +170,7 @@ class DecisionModel:
         vocabulary: Of the same columns.
         gate: Calibrated by cross-fitting.
         kernel: Of the same columns, where cross-fitting found that it helps.
+        languages: What brings the gate's confidences to one scale, where labelled queries found that it helps.
         first: Of the same columns, over other vectors, where there is to be a first stage.
     """
 
@@ -176,6 +178,7 @@ class DecisionModel:
     vocabulary: Vocabulary
     gate: Gate
     kernel: Kernel | None = None
+    languages: Languages | None = None
     first: FirstStage | None = None
 
     def ask(

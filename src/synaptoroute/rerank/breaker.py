@@ -26,7 +26,7 @@ _COMPLAIN_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerHealth:
-    """What a reranker has been asked, since its process began to ask it.
+    """What a reranker has been asked, since its router was made.
 
     Attributes:
         name: Of the reranker.
