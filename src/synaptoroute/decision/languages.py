@@ -53,7 +53,7 @@ class Languages:
         """
         before = confidences[:, :1]
         after = _probabilities(_log_odds(before) + self.of(spoken)[:, None])
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             share = np.where(after > before, (1 - after) / (1 - before), after / before)
         brought = np.minimum(confidences * np.nan_to_num(share, nan=0.0, posinf=0.0), after)
         brought[:, :1] = np.where(before > 0, after, 0.0)
