@@ -109,6 +109,8 @@ def _serve(server: "MCPServer[Any]", host: str, port: int) -> None:
         app = server.streamable_http_app(host=host, json_response=True, stateless_http=True)
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", server_header=False))
         address = f"[{host}]" if ":" in host else host
+        # From here on the system accepts connections, so whoever reads the line may come at once.
+        bound.listen()
         output.note(f"listening on http://{address}:{bound.getsockname()[1]}/mcp")
         running.run(sockets=[bound])
     finally:
