@@ -15,7 +15,7 @@ serve: .venv/.installed-api
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term -m "not slow"
 
-test-all: .venv/.installed-clusters .venv/.installed-deploy lint
+test-all: .venv/.installed-clusters .venv/.installed-deploy .venv/.installed-torch lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
 lint: .venv/.installed-dev
@@ -71,6 +71,11 @@ encoder: .venv-training/.installed
 # Ray and Spark, half a gigabyte, for the tests that need them; Spark also needs Java 17 or newer.
 .venv/.installed-clusters: .venv/.installed-dev
 	$(BIN)/python -m pip install --quiet --group clusters
+	@touch $@
+
+# PyTorch and the encoders that need it, a gigabyte and more.
+.venv/.installed-torch: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet --group torch
 	@touch $@
 
 clean:

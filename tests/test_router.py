@@ -599,3 +599,10 @@ class CachedEncoder:
 
 TestRouterMachine = RouterMachine.TestCase
 TestRouterMachine.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+
+
+def test_a_router_without_routes_is_still_a_router(encoder: BundledEncoder) -> None:
+    """``given or AdaptiveRouter()`` must not put another in the place of one that is merely empty."""
+    with AdaptiveRouter(encoder) as router:
+        assert len(router) == 0
+        assert router

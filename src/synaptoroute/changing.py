@@ -44,6 +44,10 @@ class Changing(Committing):
     def __contains__(self, name: object) -> bool:
         return name in self._table
 
+    def __bool__(self) -> bool:
+        """True, also without routes: whoever writes ``router or another`` asks whether there is a router."""
+        return True
+
     def __len__(self) -> int:
         return len(self._table)
 

@@ -21,6 +21,8 @@
     ├── EncoderError                   the encoder failed
     │   ├── EncoderUnavailableError    its weights, package or server cannot be reached
     │   └── EncoderOutputError         it returned something other than finite (n, dim) rows
+    ├── RerankerError                  a reranker failed; the router answers without it
+    │   └── RerankerUnavailableError   its weights or package cannot be reached
     ├── RemoteError                    a server answered what a client has no other error for
     │   ├── RemoteUnavailableError     it cannot be reached, is not ready, or broke off
     │   ├── AccessDeniedError          it wants a key, or the key may not do this
@@ -120,6 +122,14 @@ class EncoderUnavailableError(EncoderError):
 
 class EncoderOutputError(EncoderError):
     """The encoder returned something other than finite, non-zero rows of its dimension."""
+
+
+class RerankerError(SynaptoRouteError):
+    """A reranker failed to score texts, or scored them with something other than finite numbers."""
+
+
+class RerankerUnavailableError(RerankerError):
+    """The reranker's weights or package cannot be reached."""
 
 
 class RemoteError(SynaptoRouteError):

@@ -15,6 +15,7 @@ from synaptoroute.encoder.base import Vectors
 from synaptoroute.index.base import Mask
 from synaptoroute.models import Decision
 from synaptoroute.table import Part, RouteTable
+from synaptoroute.untying import Contender
 
 #: Utterances that an explanation lists.
 NEAREST = 10
@@ -48,11 +49,13 @@ class Stages:
         encode_ms: Until the query's vector was there, waiting for a turn included; next to nothing if it was cached.
         search_ms: Finding and ranking the routes.
         decide_ms: Holding the best ones against the limits.
+        rerank_ms: Breaking a tie; next to nothing where there was none.
     """
 
     encode_ms: float
     search_ms: float
     decide_ms: float
+    rerank_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +87,17 @@ class Explanation:
     """A decision and what made it.
 
     Attributes:
-        decision: What ``route`` would have given.
+        decision: What ``route`` would have given. The rest tells of the full path even where the first stage decides.
         nearest: The utterances nearest to the query, of whichever routes were allowed, nearest first. Where the head
             decides, its first choice need not be the route of the nearest.
         limits: What the best route had to reach.
         decided_by: What ranked the best route: the learned "head", its "neighbours" alone (a route that is not learned
-            yet), or the "two_stage" decision of a large table; None without routes.
+            yet), or the "two_stage" decision of a large table; "static" if the first stage decides; None without
+            routes.
         cached: What ``route`` would have found in a cache: the "decision" or the "vector". An explanation decides anew.
         stages: Where the time went.
         revision: The revision of the route table that decided.
+        tie: What the reranker made of the first routes, in the order it led to; empty where it was not asked or failed.
     """
 
     decision: Decision
@@ -102,6 +107,7 @@ class Explanation:
     cached: Cached | None
     stages: Stages
     revision: int
+    tie: tuple[Contender, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
@@ -113,6 +119,7 @@ class Explanation:
             "cached": self.cached,
             "stages": asdict(self.stages),
             "revision": self.revision,
+            "tie": [asdict(each) | {"scored": [text._asdict() for text in each.scored]} for each in self.tie],
         }
 
 
@@ -132,42 +139,60 @@ class Explaining:
     cached: tuple[Cached | None, ...]
     since_s: float = field(default_factory=time.perf_counter)
 
-    def explained(self, table: RouteTable, texts: Sequence[str], vectors: Vectors) -> list[Explanation]:
+    def explained(
+        self,
+        table: RouteTable,
+        texts: Sequence[str],
+        vectors: Vectors,
+        sure: Sequence[Decision | None] | None = None,
+    ) -> list[Explanation]:
         """Decide queries one by one and keep what made each decision.
 
         Args:
             table: Decides all of them.
             texts: Queries (n).
             vectors: Their unit rows (n, dim).
+            sure: What the table's first stage has decided of them, None where it was not sure; None without one.
 
         Raises:
             RouteNotFoundError: A name in ``allow`` is not a route.
         """
         encode_ms = 1e3 * (time.perf_counter() - self.since_s)
         allow = table.mask(self.asked.allow)
+        firsts = sure if sure is not None else [None] * len(texts)
         return [
-            self._explained(table, text, vectors[place : place + 1], allow, self.cached[place], encode_ms)
-            for place, text in enumerate(texts)
+            self._explained(table, text, vectors[place : place + 1], allow, self.cached[place], encode_ms, first)
+            for place, (text, first) in enumerate(zip(texts, firsts, strict=True))
         ]
 
     def _explained(
-        self, table: RouteTable, text: str, vector: Vectors, allow: Mask | None, cached: Cached | None, encode_ms: float
+        self,
+        table: RouteTable,
+        text: str,
+        vector: Vectors,
+        allow: Mask | None,
+        cached: Cached | None,
+        encode_ms: float,
+        first: Decision | None,
     ) -> Explanation:
         asked, times = self.asked, [time.perf_counter()]
-        ranking = table.ranked([text], vector, top_k=asked.top_k, allow=allow, exact=asked.exact)
+        ranking = table.first_ranked([text], vector, top_k=asked.top_k, allow=allow, exact=asked.exact)
+        times.append(time.perf_counter())
+        ranking, said = table.untied(ranking, [text], vector)
         times.append(time.perf_counter())
         (decision,) = table.decisions(ranking, top_k=asked.top_k, limits=asked.limits)
         times.append(time.perf_counter())
-        search_ms, decide_ms = (1e3 * (after - before) for before, after in pairwise(times))
+        search_ms, rerank_ms, decide_ms = (1e3 * (after - before) for before, after in pairwise(times))
         best = int(ranking.owners[0, 0]) if ranking.owners.size else -1
         return Explanation(
-            decision=decision,
+            decision=first or decision,
             nearest=tuple(nearest(table, vector, allow, exact=asked.exact)),
             limits=self._limits(table, best),
-            decided_by=None if best < 0 else table.part_for(best),
+            decided_by="static" if first else None if best < 0 else table.part_for(best),
             cached=cached,
-            stages=Stages(encode_ms=encode_ms, search_ms=search_ms, decide_ms=decide_ms),
+            stages=Stages(encode_ms=encode_ms, search_ms=search_ms, decide_ms=decide_ms, rerank_ms=rerank_ms),
             revision=table.revision,
+            tie=said.get(0, ()),
         )
 
     def _limits(self, table: RouteTable, best: int) -> AppliedLimits:

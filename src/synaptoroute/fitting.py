@@ -61,6 +61,7 @@ class FitReport:
         promise: What the operating point guarantees, or why it cannot guarantee what was asked; None if nothing was.
         warnings: What the reader should know.
         curve: With the fit, coverage and precision as the least confidence falls; at most 101 points.
+        languages: Those whose confidences are brought to one scale; none where one is spoken or it does not help.
     """
 
     applied: bool
@@ -72,6 +73,7 @@ class FitReport:
     promise: str | None
     warnings: tuple[str, ...]
     curve: tuple[CoveragePoint, ...]
+    languages: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the same fields."""
@@ -116,7 +118,9 @@ def fit(
     known = table.learned if table.fitted and table.labelled is None else None
     known = known or table.with_labelled(None).learn_head(checkpoint)
     former = as_it_is(known.model, lessons.examples, queries)
-    model, held_out = learn_labelled(known.model, lessons, queries, checkpoint)
+    first = table.first_lessons(lessons)
+    twin = (first, table.first_queries(queries)) if first is not None else None
+    model, held_out = learn_labelled(known.model, lessons, queries, checkpoint, first=twin)
     point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
     labelled = replace(labelled, min_confidence=point)
     before = _figures(former, queries, DEFAULT_MIN_CONFIDENCE)
@@ -137,8 +141,9 @@ def fit(
         promise=promise,
         warnings=tuple(warnings),
         curve=coverage_curve(held_out.confidences, held_out.right(queries.columns)),
+        languages=model.languages.among if model.languages else (),
     )
-    return report, labelled, table.with_labelled(labelled).learned_with(model)
+    return report, labelled, table.with_labelled(labelled).learned_with(model, known.tie)
 
 
 def _check_options(target_precision: float | None, max_false_reject: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 import time
@@ -14,12 +15,16 @@ from synaptoroute import learned_file
 from synaptoroute.asking import Terms
 from synaptoroute.batching import Batcher, batch_limits
 from synaptoroute.caching import EmbeddingCache, RecentCache
+from synaptoroute.cascading import Cascade
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.errors import InvalidInputError
 from synaptoroute.explaining import Cached, Explaining, Explanation, Source
-from synaptoroute.models import Decision
+from synaptoroute.models import Decision, is_picture
 from synaptoroute.observability.events import BatchEncoded
 from synaptoroute.observability.hooks import Hooks
+from synaptoroute.observability.stages import CallStages
 from synaptoroute.profile import OptimizationProfile
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity
 from synaptoroute.table import RouteTable
 from synaptoroute.table_files import TableFiles
@@ -30,6 +35,8 @@ Progress = Callable[[int, int], None]
 _ENCODED_AT_ONCE = 256
 #: Decisions of the current table that are kept, about 2 KB each.
 _DECISIONS_KEPT = 8_192
+#: Up to so many queries, the first stage decides in the event loop: about two milliseconds.
+_DECIDED_IN_LOOP = 32
 
 
 class Observer(Protocol):
@@ -60,9 +67,12 @@ class Lane:
         encoder: Texts to vectors.
         storage: What holds the vectors it made.
         profile: How much of the machine one query may take.
+        plain: How queries are decided that ask for nothing in particular; others never go to the first stage.
+        first_encoder: Gives the vectors of a static first stage; None for none.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         wake: Called when a query finds that there is something to learn or to compact.
         hooks: Told of what the encoder does.
+        breaker: Asks a reranker where the first routes are close; None without one.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -75,19 +85,27 @@ class Lane:
         storage: BaseStorage,
         *,
         profile: OptimizationProfile,
+        plain: Terms,
+        first_encoder: BaseEncoder | None = None,
         cache_bytes: int,
         wake: Callable[[], None],
         hooks: Hooks,
+        breaker: TieBreaker | None = None,
     ) -> None:
         self.encoder = encoder
         self._hooks = hooks
         self._ranked = threading.local()
         self.identity = EncoderIdentity(name=encoder.name, dim=encoder.dim, fingerprint=encoder.fingerprint)
         self._wake = wake
+        self._plain = plain
+        #: Queries that the first stage has decided since it was opened, and those it has left to the full path;
+        #: colliding threads may lose a count.
+        self.first_decided = self.first_left = 0
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
         self.observers: tuple[Observer, ...] = ()
         # Learning asks for the background sentences and the routes' names again and again.
-        self.files = TableFiles(storage, self.identity, functools.lru_cache(maxsize=2)(self.encode))
+        encode = functools.lru_cache(maxsize=2)(self.encode)
+        self.files = TableFiles(storage, self.identity, encode, breaker, first_encoder)
         table = self.files.open()
         kept = storage.load_learned()
         self._decisions_kept = _DECISIONS_KEPT if cache_bytes else 0
@@ -102,6 +120,8 @@ class Lane:
             batch_limits(profile, alone=hasattr(encoder, "encode_in_thread")),
             self._vectors,
             ranked_at=self._ranked_at,
+            # A reranker takes longer than the way to a thread.
+            decides_quickly=breaker is None,
         )
 
     @property
@@ -132,6 +152,51 @@ class Lane:
             observer(texts, None, asked, known)
         return known
 
+    def begin(self, texts: Sequence[str], asked: Terms, stages: CallStages | None = None) -> Cascade:
+        """Let the first stage decide what it is sure of, in the calling thread; it takes microseconds a query.
+
+        Args:
+            texts: Queries that are not ``known``.
+            asked: How to decide them.
+            stages: Noted here is when it began and ended.
+        """
+        began, current = time.monotonic(), self._current
+        sure = self.sure(current.table, texts, asked) if current.table.first_encoder is not None else None
+        if sure is None:
+            return Cascade(texts)
+        answered = [place for place, decision in enumerate(sure) if decision is not None]
+        self.first_decided += len(answered)
+        self.first_left += len(texts) - len(answered)
+        if answered:
+            decisions = [decision for decision in sure if decision is not None]
+            self._decided(current, asked, [texts[place] for place in answered], None, decisions)
+        if stages is not None:
+            stages.searched_from, stages.ranked = began, time.monotonic()
+            stages.decided = stages.ranked
+        return Cascade(texts, sure)
+
+    async def abegin(self, texts: Sequence[str], asked: Terms, stages: CallStages | None = None) -> Cascade:
+        """``begin`` for event loops: many queries are decided in a thread, as each takes microseconds."""
+        if len(texts) <= _DECIDED_IN_LOOP or self._current.table.first_encoder is None:
+            return self.begin(texts, asked, stages)
+        return await asyncio.to_thread(self.begin, texts, asked, stages)
+
+    @property
+    def has_first_stage(self) -> bool:
+        """Whether the current table's first stage answers anything now."""
+        return self._current.table.may_decide_first(self._point(self._current.table))
+
+    def _point(self, table: RouteTable) -> float:
+        own = self._plain.limits.min_confidence
+        return table.operating_point if own is None else own
+
+    def sure(self, table: RouteTable, texts: Sequence[str], asked: Terms) -> list[Decision | None] | None:
+        """What the first stage of a table is sure of, None for each other query; None if it has no say in this."""
+        plain = self._plain
+        if asked.limits != plain.limits or asked.allow is not None or asked.exact:
+            return None
+        return table.decide_first(texts, top_k=asked.top_k, point=self._point(table))
+
     def explaining(self, texts: Sequence[str], asked: Terms, confidence_from: Source | None) -> Explaining:
         """The key with which the batcher explains these queries.
 
@@ -150,7 +215,16 @@ class Lane:
         return "vector" if self._vectors is not None and text in self._vectors else None
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None, *, queries: bool = False) -> Vectors:
-        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts."""
+        """Unit rows (n, dim) of utterances, or of queries; the progress is told every 256 texts.
+
+        Raises:
+            InvalidInputError: An utterance is a picture, and the encoder reads none. Queries are not held to this: a
+                router of texts that is asked a picture abstains, as from any other nonsense.
+        """
+        if not queries and any(map(is_picture, texts)) and not getattr(self.encoder, "reads_pictures", False):
+            raise InvalidInputError(
+                f"an utterance is a picture, which {self.encoder.name} cannot read; give the router an ImageEncoder"
+            )
         if progress is None:
             return encode_checked(self.encoder, texts, queries=queries)
         parts = [encode_checked(self.encoder, [])]
@@ -179,7 +253,8 @@ class Lane:
         if not self.settled(current.table):
             self._wake()
         if isinstance(asked, Explaining):
-            explanations = asked.explained(current.table, texts, vectors)
+            sure = self.sure(current.table, texts, asked.asked)
+            explanations = asked.explained(current.table, texts, vectors, sure)
             self._decided(current, asked.asked, texts, vectors, [each.decision for each in explanations])
             return explanations
         decisions = self._decisions(current.table, asked, texts, vectors)
@@ -187,7 +262,12 @@ class Lane:
         return decisions
 
     def _decided(
-        self, current: _Current, asked: Terms, texts: Sequence[str], vectors: Vectors, decisions: list[Decision]
+        self,
+        current: _Current,
+        asked: Terms,
+        texts: Sequence[str],
+        vectors: Vectors | None,
+        decisions: Sequence[Decision],
     ) -> None:
         for text, decision in zip(texts, decisions, strict=True):
             current.decisions.put((text, asked), decision)

@@ -13,17 +13,21 @@ import numpy as np
 import xxhash
 
 from synaptoroute.decision.evidence import Vocabulary
+from synaptoroute.decision.first_stage import FirstStage, Trials
 from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Head
 from synaptoroute.decision.kernel import Kernel
+from synaptoroute.decision.languages import Languages
 from synaptoroute.decision.model import DecisionModel
+from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.table import Learned, RouteTable
 
 #: Changes whenever what is learned from the same table would, or how it is written.
 FORMAT = "4"
 _CHECKSUM_BYTES = 16
-_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel}
+_PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel, "languages": Languages}
+_OPTIONAL = {"kernel", "languages"}
 
 
 def dump(learned: Learned, table: RouteTable) -> bytes | None:
@@ -43,6 +47,12 @@ def dump(learned: Learned, table: RouteTable) -> bytes | None:
             value = getattr(learned.model, part)
             if value is not None:
                 arrays |= {f"{part}.{field.name}": getattr(value, field.name) for field in fields(value)}
+        if learned.first is not None:
+            arrays |= _first_arrays(learned.first.stage, learned.first.encoder.fingerprint)
+        tie = learned.tie
+        # Whether a reranker that failed helps is found out after the next start.
+        if tie is not None and not tie.failed:
+            arrays |= {"tie.fingerprint": tie.fingerprint, "tie.weights": np.array([tie.prior, tie.score, tie.ties])}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return sealed(buffer.getvalue())
@@ -70,11 +80,36 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
             parts = {
                 part: kind(**{field.name: arrays[f"{part}.{field.name}"] for field in fields(kind)})
                 for part, kind in _PARTS.items()
-                if part != "kernel" or "kernel.points" in arrays
+                if part not in _OPTIONAL or any(name.startswith(f"{part}.") for name in arrays)
             }
+            tie = None
+            if "tie.fingerprint" in arrays:
+                prior, score, ties = arrays["tie.weights"].tolist()
+                fingerprint = str(arrays["tie.fingerprint"])
+                tie = TieWeights(fingerprint=fingerprint, prior=prior, score=score, ties=int(ties))
+            first = _first_stage(arrays, table)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts))
+    return table.learned_with(DecisionModel(**parts, first=first), tie)
+
+
+def _first_arrays(stage: FirstStage, fingerprint: str) -> dict[str, Any]:
+    """A first stage, and whose vectors it reads."""
+    arrays = {f"first.{field.name}": getattr(stage.head, field.name) for field in fields(Head)}
+    arrays |= {f"trials.{field.name}": getattr(stage.trials, field.name) for field in fields(Trials)}
+    return arrays | {"first.weights": stage.weights, "first.fingerprint": np.array(fingerprint)}
+
+
+def _first_stage(arrays: Any, table: RouteTable) -> FirstStage | None:
+    """The first stage, if there is one and the table has its encoder."""
+    encoder = table.first_encoder
+    if encoder is None or "first.weights" not in arrays or arrays["first.fingerprint"] != encoder.fingerprint:
+        return None
+    return FirstStage(
+        head=Head(**{field.name: arrays[f"first.{field.name}"] for field in fields(Head)}),
+        weights=arrays["first.weights"],
+        trials=Trials(**{field.name: arrays[f"trials.{field.name}"] for field in fields(Trials)}),
+    )
 
 
 def _digest(table: RouteTable) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from synaptoroute import learned_file
 from synaptoroute.asking import Terms, probability
+from synaptoroute.cascading import Cascade
 from synaptoroute.committing import Committing
 from synaptoroute.decision.head import no_checkpoint
 from synaptoroute.errors import InvalidInputError, RevisionConflictError, StorageError, StorageInUseError
@@ -264,7 +265,8 @@ class Learning(Committing):
         Args:
             queries: Texts.
             labels: The route of each; None for out of scope.
-            progress: Told how many of how many queries have been encoded. What it raises ends the evaluation.
+            progress: Told how many of how many queries have been encoded, of those that the first stage, if there is
+                one, has left. What it raises ends the evaluation.
 
         Raises:
             InvalidInputError: Lengths differ, there is nothing to evaluate, or a label is no route.
@@ -274,9 +276,12 @@ class Learning(Committing):
         self.wait_until_fitted()
         texts = [clean_query(query) for query in queries]
         # Beside the queue: thousands of queries at once would be turned away while others wait.
-        lane = self._lane
-        decisions = lane.table.decide(texts, lane.encode(texts, progress, queries=True), **self._plain_terms._asdict())
-        return evaluated(queries, names, decisions)
+        lane, asked = self._lane, self._plain_terms
+        table = lane.table
+        call = Cascade(texts, lane.sure(table, texts, asked))
+        if call.rest:
+            call.add(table.decide(call.rest, lane.encode(call.rest, progress, queries=True), **asked._asdict()))
+        return evaluated(queries, names, call.decisions)
 
     def _settle(self, table: RouteTable, checkpoint: Callable[[], None]) -> None:
         lane = self._lane

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from synaptoroute.errors import InvalidInputError, InvalidQueryError, InvalidRouteError
+
+if TYPE_CHECKING:
+    from synaptoroute.describing import Described
 
 MAX_NAME_CHARS = 128
 MAX_TEXT_CHARS = 32_768
 MAX_UTTERANCES = 100_000
 MAX_DESCRIPTION_CHARS = 8_192
 MAX_METADATA_BYTES = 65_536
+
+#: How a text begins that is a picture; ``encoder.pictures.picture`` writes such texts.
+PICTURE = "data:image/"
 
 _NAME = re.compile(r"\w[\w .,:/@+&()?!'-]*", re.UNICODE)
 
@@ -66,6 +72,11 @@ def clean_text(text: object, error: type[InvalidInputError]) -> str:
         message = f"text is not valid Unicode at character {exc.start} (a lone surrogate); decode it properly"
         raise error(message) from None
     return stripped
+
+
+def is_picture(text: str) -> bool:
+    """Whether a text is a picture, as a data URL: its letters say nothing, and only some encoders can read it."""
+    return text.startswith(PICTURE)
 
 
 def clean_query(text: object) -> str:
@@ -161,9 +172,62 @@ class Route(BaseModel):
             raise InvalidRouteError(f"metadata takes {size:,} bytes, at most {MAX_METADATA_BYTES:,} are accepted")
         return FrozenDict(frozen(json.loads(text)))
 
+    # ----------------------------------------------------------------------------------------------- from code
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], *, siblings: Iterable[object] = (), examples: Iterable[str] = ()
+    ) -> Route:
+        """The route to a function: named as it is, and described by its docstring.
+
+        Its utterances are made of the docstring, the name and what it takes, see ``seeding``. They are a beginning:
+        they say what it does and not how people ask for it, so add texts of users as soon as there are some.
+
+        Args:
+            function: It has a name of its own, and best a docstring.
+            siblings: What the other routes are made from, or the routes: functions, pydantic models, schemas. What
+                they have in common does not become an utterance. It may be among them itself.
+            examples: Texts that ask for it, which become its first utterances.
+
+        Raises:
+            InvalidToolError: It is no function, or has no name, as a lambda.
+            InvalidRouteError: Its name is no name for a route.
+        """
+        return cls._from_code(function, siblings, examples)
+
+    @classmethod
+    def from_model(
+        cls, model: type[BaseModel], *, siblings: Iterable[object] = (), examples: Iterable[str] = ()
+    ) -> Route:
+        """``from_function`` for a pydantic model: its name, its docstring and its fields."""
+        return cls._from_code(model, siblings, examples)
+
+    @classmethod
+    def from_schema(
+        cls, schema: Mapping[str, Any], *, siblings: Iterable[object] = (), examples: Iterable[str] = ()
+    ) -> Route:
+        """``from_function`` for a tool's schema as OpenAI, Anthropic or MCP have it, or a plain JSON schema."""
+        return cls._from_code(schema, siblings, examples)
+
+    @classmethod
+    def _from_code(cls, thing: object, siblings: Iterable[object], examples: Iterable[str]) -> Route:
+        from synaptoroute.seeding import described, seeds
+
+        code = described(thing)
+        others = [_as_described(each) if isinstance(each, Route) else described(each) for each in siblings]
+        description = code.description[:MAX_DESCRIPTION_CHARS] if code.description else None
+        utterances = (*clean_utterances(examples), *seeds(code, others))
+        return cls(name=code.name, utterances=utterances, description=description)
+
     def replaced(self, **changes: Any) -> Route:
         """A copy with some fields changed, validated like a new Route."""
         return Route(**{**dict(self), **changes})
+
+
+def _as_described(route: Route) -> Described:
+    """What a route says about itself, for telling others from it."""
+    from synaptoroute.describing import Described
+
+    return Described(name=route.name, description=route.description, parameters=(), examples=route.utterances)
 
 
 class Reason(StrEnum):
@@ -193,7 +257,8 @@ class Match:
 
     Attributes:
         name: The route.
-        score: Cosine similarity of the query and ``utterance``, in [-1, 1].
+        score: Cosine similarity of the query and ``utterance``, in [-1, 1]; of their static vectors in a Decision of
+            ``Stage.STATIC``.
         confidence: Calibrated probability in [0, 1] that this route is right.
         utterance: The stored utterance nearest to the query.
     """
@@ -210,7 +275,8 @@ class Decision:
 
     Attributes:
         name: The chosen route, or None when the router abstained.
-        score: Cosine similarity of the best route's nearest utterance; None if there was no route to compare with.
+        score: Cosine similarity of the best route's nearest utterance, of static vectors where ``stage`` is STATIC;
+            None if there was no route to compare with.
         confidence: Calibrated probability in [0, 1] that the best route is right.
         margin: Lead in confidence of the best route over the runner-up, in [0, 1]; None without a runner-up.
         matches: The best routes, best first, whether or not they passed.

@@ -17,7 +17,8 @@ class OptimizationProfile(StrEnum):
     LATENCY: all cores work on one text, and idle workers spin for the next (a single query is about a quarter faster
     on two cores; concurrent ones are slower and an idle process still uses some CPU).
     BALANCED: one core for each text, workers sleep when idle.
-    THROUGHPUT: for servers that keep all cores busy: larger batches, which cost less a query and delay it more.
+    THROUGHPUT: for servers that keep all cores busy: larger batches, which cost less a query and delay it more, and a
+    static first stage that decides the clear queries (see docs/first-stage.md).
     """
 
     LATENCY = "latency"

@@ -17,6 +17,7 @@ from synaptoroute.batching import BatcherHealth
 from synaptoroute.changing import Changing
 from synaptoroute.encoder.base import BaseEncoder
 from synaptoroute.encoder.bundled import BundledEncoder
+from synaptoroute.encoder.static import StaticEncoder
 from synaptoroute.errors import InvalidInputError, RouterClosedError, RouterOverloadedError
 from synaptoroute.explaining import Explaining, Explanation
 from synaptoroute.following import Following
@@ -29,6 +30,9 @@ from synaptoroute.observability.stages import CallStages
 from synaptoroute.observability.status import RouterStatus
 from synaptoroute.profile import OptimizationProfile
 from synaptoroute.replica import RouterReplica
+from synaptoroute.rerank.base import BaseReranker
+from synaptoroute.rerank.breaker import TieBreaker
+from synaptoroute.rerank.tie_break import TieBreak
 from synaptoroute.revisions import Revisions
 from synaptoroute.storage.base import BaseStorage
 from synaptoroute.storage.sqlite import SQLiteStorage
@@ -50,11 +54,14 @@ class AdaptiveRouter(Changing, Revisions):
         encoder: Texts to vectors; the bundled encoder by default.
         storage: Where routes live; in memory by default.
         profile: How much of the machine one query may take.
+        first_stage: Whether a static first stage answers what it is sure of without the encoder, several times as
+            fast; see docs/first-stage.md. Unset, with the profile THROUGHPUT alone.
         min_confidence: Least calibrated probability of being right. Unset, routes without a threshold need 0.5.
         cache_bytes: Memory for the vectors of texts asked lately; 0 also stops keeping decisions.
         actor: Who changes routes through this router, for the history; ``history.acting_as`` says so for a while.
         sync_manager: Keeps the routes the same as those of other routers; closed with this one.
         hooks: Told what the router does, as by ``add_hook``; closed with the router.
+        reranker: Asked where the first routes are close, if it helps with these routes; a ``TieBreak`` says when.
 
     Raises:
         EncoderMismatchError: The store was written with another encoder.
@@ -68,16 +75,22 @@ class AdaptiveRouter(Changing, Revisions):
         storage: BaseStorage | None = None,
         *,
         profile: OptimizationProfile = OptimizationProfile.BALANCED,
+        first_stage: bool | None = None,
         min_confidence: float | None = None,
         cache_bytes: int = 32 << 20,
         actor: str | None = None,
         sync_manager: BaseSyncManager | None = None,
         hooks: Iterable[Hook] = (),
+        reranker: BaseReranker | TieBreak | None = None,
     ) -> None:
+        if reranker is not None and not isinstance(reranker, TieBreak):
+            reranker = TieBreak(reranker=reranker)
+        self._breaker = TieBreaker(reranker) if reranker is not None else None
         self._hooks = Hooks()
         for hook in hooks:
             self._hooks.add(hook)
         self._profile = OptimizationProfile(profile)
+        self._first_stage = self._profile is OptimizationProfile.THROUGHPUT if first_stage is None else first_stage
         self._storage = storage if storage is not None else SQLiteStorage(":memory:")
         self._min_confidence = probability(min_confidence)
         self._plain_terms = terms({}, self._min_confidence)
@@ -109,9 +122,12 @@ class AdaptiveRouter(Changing, Revisions):
             encoder,
             self._storage,
             profile=self._profile,
+            plain=self._plain_terms,
+            first_encoder=StaticEncoder() if self._first_stage else None,
             cache_bytes=self._cache_bytes,
             wake=self._upkeep.wake,
             hooks=self._hooks,
+            breaker=self._breaker,
         )
 
     @property
@@ -138,6 +154,11 @@ class AdaptiveRouter(Changing, Revisions):
     def sync_manager(self) -> BaseSyncManager | None:
         """What keeps the routes the same as those of other routers; its ``health()`` tells how that goes."""
         return self._sync
+
+    @property
+    def reranker(self) -> BaseReranker | None:
+        """Who is asked where the first routes are close; None if nobody is."""
+        return self._breaker.tie_break.reranker if self._breaker else None
 
     # ------------------------------------------------------------------------------------------------- routing
     def __call__(self, query: str) -> Decision:
@@ -178,11 +199,15 @@ class AdaptiveRouter(Changing, Revisions):
     ) -> list[Decision]:
         while True:
             lane = self._lane
+            call = lane.begin(texts, asked, stages)
             try:
-                return lane.batcher.run(texts, asked, deadline_s=deadline_s, stages=stages)
+                while call.rest:
+                    call.add(lane.batcher.run(call.rest, asked, deadline_s=deadline_s, stages=stages))
             except RouterClosedError:
                 if lane is self._lane:
                     raise
+            else:
+                return call.decisions
 
     async def aquery(self, query: str, **options: Unpack[RouteOptions]) -> Decision:
         """``route`` without blocking the event loop."""
@@ -208,11 +233,15 @@ class AdaptiveRouter(Changing, Revisions):
     ) -> list[Decision]:
         while True:
             lane = self._lane
+            call = await lane.abegin(texts, asked, stages)
             try:
-                return await lane.batcher.arun(texts, asked, deadline_s=deadline_s, stages=stages)
+                while call.rest:
+                    call.add(await lane.batcher.arun(call.rest, asked, deadline_s=deadline_s, stages=stages))
             except RouterClosedError:
                 if lane is self._lane:
                     raise
+            else:
+                return call.decisions
 
     # ---------------------------------------------------------------------------------------------- explaining
     def explain(self, query: str, **options: Unpack[RouteOptions]) -> Explanation:
@@ -306,8 +335,12 @@ class AdaptiveRouter(Changing, Revisions):
             vector_hits=cache.hits if cache else 0,
             vector_misses=cache.misses if cache else 0,
             cache_bytes=cache.used_bytes if cache else 0,
+            first_stage=lane.has_first_stage,
+            first_decided=lane.first_decided,
+            first_left=lane.first_left,
             queue=lane.batcher.health(),
             sync=self._sync.health() if self._sync else None,
+            reranker=self._breaker.health() if self._breaker else None,
         )
 
     # --------------------------------------------------------------------------------------------------- hooks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -22,82 +22,29 @@ from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts,
 from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
+from synaptoroute.decision.tie import Choices, TieWeights
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
-from synaptoroute.encoder.base import Vectors
+from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.first_answers import FirstAnswers
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
-from synaptoroute.models import Decision, Match, Reason, Route
+from synaptoroute.language.identify import often_spoken_in, spoken_in
+from synaptoroute.learned import HeadNow
+from synaptoroute.learned import Learned as Learned
+from synaptoroute.learned import LearnedTable as LearnedTable
+from synaptoroute.models import Decision, Match, Reason, Route, Stage
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
+from synaptoroute.untying import Untied, Untier, learn_weights
 
 Ints = NDArray[np.int64]
 
 #: Above so many utterances, copying all vectors at each change (12 ms here) costs more than keeping what is new apart.
 SEGMENTED_FROM = 20_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnedTable:
-    """What a head learned from a table.
-
-    Attributes:
-        model: Its columns are the routes of ``utterances``, in order.
-        utterances: Route name -> the utterances it had then. A route that has others now is new to the model.
-        labelled: The labelled queries it was trained on.
-    """
-
-    model: DecisionModel
-    utterances: Mapping[str, tuple[str, ...]]
-    labelled: LabelledQueries | None = None
-
-
-Learned = LearnedTable | TwoStage
-#: What can rank a route: the learned head, its neighbours alone, or the two stages of a large table.
-Part = Literal["head", "neighbours", "two_stage"]
+#: What can rank a route: the learned head, its neighbours alone, the two stages of a large table, or the first stage.
+Part = Literal["head", "neighbours", "two_stage", "static"]
 PointSource = Literal["set", "fit", "default"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Head:
-    """A learned head, seen from a table that may have changed since.
-
-    Attributes:
-        owners: The slot of each column of the head; -1 where its route is gone or has other utterances now.
-        newcomers: Slots of routes the head does not know, ascending.
-    """
-
-    learned: LearnedTable
-    owners: Ints
-    newcomers: Ints
-
-    @classmethod
-    def over(cls, learned: LearnedTable, catalog: RouteCatalog) -> _Head:
-        """Compares every route with what was learned."""
-        owners = np.full(len(learned.utterances), -1, np.int64)
-        newcomers = []
-        column = {name: number for number, name in enumerate(learned.utterances)}
-        for slot in catalog.used.tolist():
-            route = catalog.get(slot)
-            if learned.utterances.get(route.name) == route.utterances:
-                owners[column[route.name]] = slot
-            else:
-                newcomers.append(slot)
-        return cls(learned, owners, np.array(newcomers, np.int64))
-
-    @cached_property
-    def usable(self) -> Mask:
-        """Which columns may be chosen."""
-        return self.owners >= 0
-
-    def after(self, gone: Iterable[int], changed: Mapping[int, Route]) -> _Head:
-        """The same head when routes in these slots are gone, and others have other utterances."""
-        owners = np.where(np.isin(self.owners, [*gone, *changed]), -1, self.owners)
-        newcomers = set(self.newcomers.tolist()).difference(gone, changed)
-        for slot, route in changed.items():
-            if self.learned.utterances.get(route.name) == route.utterances:
-                owners[list(self.learned.utterances).index(route.name)] = slot
-            else:
-                newcomers.add(slot)
-        return _Head(self.learned, owners, np.array(sorted(newcomers), np.int64))
 
 
 def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
@@ -105,6 +52,13 @@ def _suiting(index: ExactIndex | SegmentedIndex) -> ExactIndex | SegmentedIndex:
     if isinstance(index, ExactIndex) and len(index) > SEGMENTED_FROM:
         return SegmentedIndex(index.vectors, index.owners)
     return index
+
+
+def _stages(ranking: Ranking) -> Iterable[Stage]:
+    """What decided each query of a ranking."""
+    if ranking.reranked is None:
+        return [Stage.ENCODER] * len(ranking.owners)
+    return [Stage.RERANKER if reranked else Stage.ENCODER for reranked in ranking.reranked.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +76,8 @@ class RouteTable:
         labelled: What ``fit`` was given, with the operating point it chose.
         point: The operating point that somebody set, which comes before that of ``fit``; None if nobody has.
         two_stage: What was learned of a table that is too large for a head; None until there is one.
+        breaker: Asks a reranker where the first routes are close; None without one.
+        first_encoder: Gives the static vectors of a first stage; None for none.
     """
 
     revision: int
@@ -131,14 +87,22 @@ class RouteTable:
     labelled: LabelledQueries | None = None
     point: ChosenPoint | None = None
     two_stage: TwoStage | None = None
-    _head: _Head | None = None
+    breaker: TieBreaker | None = None
+    first_encoder: BaseEncoder | None = None
+    _head: HeadNow | None = None
     _calibrating: Calibrating = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_calibrating", Calibrating(len(self.index)))
 
     @classmethod
-    def from_stored(cls, stored: StoredTable, encode: Encode) -> RouteTable:
+    def from_stored(
+        cls,
+        stored: StoredTable,
+        encode: Encode,
+        breaker: TieBreaker | None = None,
+        first_encoder: BaseEncoder | None = None,
+    ) -> RouteTable:
         """The table of what a store holds."""
         catalog = RouteCatalog.of(stored.routes)
         owners = np.repeat(np.arange(len(catalog), dtype=np.int32), catalog.counts)
@@ -149,6 +113,8 @@ class RouteTable:
             encode=encode,
             labelled=stored.labelled,
             point=stored.point,
+            breaker=breaker,
+            first_encoder=first_encoder,
         )
 
     # -------------------------------------------------------------------------------------------------- routes
@@ -235,7 +201,7 @@ class RouteTable:
             labelled=former.labelled,
             point=former.point,
             two_stage=former.two_stage,
-            _head=_Head.over(former.learned, self.catalog) if former.learned else None,
+            _head=HeadNow.over(former.learned, self.catalog) if former.learned else None,
         )
 
     # ---------------------------------------------------------------------------------------------- learning
@@ -253,15 +219,25 @@ class RouteTable:
             return learn_two_stage(self.index, self.encode(BACKGROUND), checkpoint)
         return self.learn_head(checkpoint)
 
-    def learn_head(self, checkpoint: Checkpoint = no_checkpoint) -> LearnedTable:
-        """``learn`` for a table from which a head ``can_learn``."""
+    def learn_head(self, checkpoint: Checkpoint = no_checkpoint, *, tie: TieWeights | None = None) -> LearnedTable:
+        """``learn`` for a table from which a head ``can_learn``.
+
+        Args:
+            checkpoint: See ``learn``.
+            tie: What the reranker's scores are taken to be worth; None asks it.
+        """
         lessons = self.lessons()
-        model = learn(lessons, checkpoint)
+        first = self.first_lessons(lessons)
+        held_out: list[Choices] = []
+        model = learn(lessons, checkpoint, held_out, first=first)
+        if self.breaker is not None and tie is None:
+            tie = learn_weights(self.breaker, held_out, model.gate, lessons.examples, checkpoint)
         if self.labelled is not None:
             queries = self.queries(self.labelled)
             if queries.texts:
-                model, _ = learn_labelled(model, lessons, queries, checkpoint)
-        return self.learned_with(model)
+                twin = (first, self.first_queries(queries)) if first is not None else None
+                model, _ = learn_labelled(model, lessons, queries, checkpoint, first=twin)
+        return self.learned_with(model, tie)
 
     @property
     def can_learn(self) -> bool:
@@ -281,6 +257,24 @@ class RouteTable:
             names=Texts(names, named) if telling(named, vectors, columns) else None,
         )
 
+    def first_lessons(self, lessons: Lessons) -> Lessons | None:
+        """The same lessons with static vectors, if there is to be a first stage and the table is not too large."""
+        return lessons.seen_by(self._static) if self.wants_first else None
+
+    def first_queries(self, queries: Queries) -> Queries:
+        """The same queries with static vectors; only where there is to be a first stage."""
+        return queries.seen_by(self._static)
+
+    def _static(self, texts: Sequence[str]) -> Vectors:
+        assert self.first_encoder is not None  # noqa: S101 - the caller asked
+        return encode_checked(self.first_encoder, texts)
+
+    @cached_property
+    def wants_first(self) -> bool:
+        """Whether there is to be a first stage, and a head of this table reads n-grams as it does."""
+        effort = effort_for(len(self.index), len(self))
+        return self.first_encoder is not None and effort is not None and effort.reads_ngrams
+
     def vectors_by_route(self) -> tuple[Vectors, NDArray[np.int32]]:
         """The vectors of all utterances, route after route (n, dim), and the place of each one's route (n,)."""
         rows, places = self.index.members(self.catalog.used)
@@ -292,19 +286,23 @@ class RouteTable:
         column[None] = -1
         at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
         columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
-        return Queries([labelled.texts[row] for row in at], labelled.vectors[at], columns)
+        texts = [labelled.texts[row] for row in at]
+        return Queries(texts, labelled.vectors[at], columns, often_spoken_in(texts))
 
-    def learned_with(self, model: DecisionModel) -> LearnedTable:
-        """A model that was trained on just this table."""
+    def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
+        """A model that was trained on just this table, and what a reranker's scores are worth in it."""
         utterances = {route.name: route.utterances for route in self.catalog.routes()}
-        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled)
+        first = None
+        if self.first_encoder is not None and model.first is not None:
+            first = FirstAnswers.of(self.first_encoder, model, utterances)
+        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled, tie=tie, first=first)
 
     def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""
         # Not by ``_with``: what a settled table answers depends on its content alone, not on how it came about.
         if isinstance(learned, TwoStage):
             return replace(self, two_stage=learned, _head=None)
-        return replace(self, two_stage=None, _head=_Head.over(learned, self.catalog) if learned else None)
+        return replace(self, two_stage=None, _head=HeadNow.over(learned, self.catalog) if learned else None)
 
     def with_labelled(self, labelled: LabelledQueries | None) -> RouteTable:
         """The same routes, with other labelled queries to learn from."""
@@ -329,7 +327,17 @@ class RouteTable:
         head = self._head
         if head is None or head.learned.labelled is not self.labelled:
             return False
+        if self.breaker is not None and self.tie is None:
+            return False
+        if self.wants_first and head.learned.first is None:
+            return False
         return not len(head.newcomers) and bool(head.usable.all())
+
+    @property
+    def tie(self) -> TieWeights | None:
+        """What the scores of the table's own reranker are worth; None if there is none, or it is not learned yet."""
+        tie = self.learned.tie if self.learned else None
+        return tie if tie is not None and self.breaker and tie.fingerprint == self.breaker.fingerprint else None
 
     @property
     def calibration(self) -> Calibration:
@@ -365,11 +373,56 @@ class RouteTable:
         ranking = self.ranked(texts, vectors, top_k=top_k, allow=self.mask(allow), exact=exact)
         return self.decisions(ranking, top_k=top_k, limits=limits)
 
+    def decide_first(self, texts: Sequence[str], *, top_k: int, point: float) -> list[Decision | None] | None:
+        """The decisions that the first stage is sure of, and None for the others; None if there is no such stage now.
+
+        It has none while it is to be learned from what has changed. A query whose route has a threshold of its own is
+        never among them.
+
+        Args:
+            texts: Queries.
+            top_k: How many matches each Decision lists, at least 1.
+            point: From which confidence a route is answered.
+        """
+        if (first := self._first) is None or first.least(point) > 1:
+            return None
+        with one_blas_thread():
+            decisions = first.decide(texts, top_k=top_k, point=point, revision=self.revision)
+        own = self._own_thresholds
+        return [None if each is not None and each.name in own else each for each in decisions] if own else decisions
+
+    def may_decide_first(self, point: float) -> bool:
+        """Whether the first stage is learned, and may answer anything beside a full path that answers from there on."""
+        return self._first is not None and self._first.least(point) <= 1
+
+    @cached_property
+    def _first(self) -> FirstAnswers | None:
+        return self._head.learned.first if self._head is not None and self.fitted else None
+
+    @cached_property
+    def _own_thresholds(self) -> frozenset[str]:
+        """Routes with a threshold of their own."""
+        slots = self.catalog.used.tolist()
+        return frozenset(self.catalog.name(slot) for slot in slots if self.catalog.threshold(slot) is not None)
+
     def ranked(self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool) -> Ranking:
         """The first half of ``decide``: which routes come first, at least two where there are."""
+        return self.untied(self.first_ranked(texts, vectors, top_k=top_k, allow=allow, exact=exact), texts, vectors)[0]
+
+    def first_ranked(
+        self, texts: Sequence[str], vectors: Vectors, *, top_k: int, allow: Mask | None, exact: bool
+    ) -> Ranking:
+        """``ranked`` before anybody breaks ties."""
         # No more than there are: room is made for as many as are asked for.
         with one_blas_thread():
             return self.rank(texts, vectors, max(min(top_k, len(self)), 2), allow, exact=exact)
+
+    def untied(self, ranking: Ranking, texts: Sequence[str], vectors: Vectors) -> Untied:
+        """The ranking after its ties were broken, where there is a reranker that helps here."""
+        tie = self.tie
+        if self.breaker is None or tie is None or not tie.score:
+            return Untied(ranking, {})
+        return Untier(self.breaker, tie, self.index, self.catalog).untied(ranking, texts, vectors)
 
     def decisions(self, ranking: Ranking, *, top_k: int, limits: Limits) -> list[Decision]:
         """The second half of ``decide``: what of it passes, with the utterances that made it."""
@@ -380,6 +433,7 @@ class RouteTable:
             np.clip(ranking.scores, -1, 1).tolist(),
             ranking.confidences.tolist(),
             positions.tolist(),
+            _stages(ranking),
             strict=True,
         )
         return [self._decision(*row, limits) for row in rows]
@@ -402,12 +456,15 @@ class RouteTable:
         model = head.learned.model
         evidence = model.ask(self.index, head.owners, texts, vectors, candidates=max(k, CANDIDATES), allowed=usable)
         ranking = by_model(evidence, model.gate, head.owners)
+        if model.languages is not None:
+            spoken = spoken_in(texts, among=model.languages.among)
+            ranking = replace(ranking, confidences=model.languages.brought(ranking.confidences, spoken))
         newcomers = self._newcomers(head, allow)
         if newcomers is not None:
             ranking = challenged(ranking, self._by_neighbours(vectors, k, newcomers, exact=exact), self.calibration)
         return ranking
 
-    def _newcomers(self, head: _Head, allow: Mask | None) -> Mask | None:
+    def _newcomers(self, head: HeadNow, allow: Mask | None) -> Mask | None:
         """Which slots hold allowed routes that the head does not know; None if there are none."""
         if not len(head.newcomers):
             return None
@@ -443,7 +500,13 @@ class RouteTable:
         return np.zeros(self.catalog.slots, bool)
 
     def _decision(
-        self, slots: list[int], scores: list[float], confidences: list[float], positions: list[int], limits: Limits
+        self,
+        slots: list[int],
+        scores: list[float],
+        confidences: list[float],
+        positions: list[int],
+        stage: Stage,
+        limits: Limits,
     ) -> Decision:
         """From a row of a ranking, best route first, and the place of each listed route's nearest utterance."""
         found = len(slots) - slots.count(-1)
@@ -471,6 +534,7 @@ class RouteTable:
             matches=matches,
             reason=reason,
             revision=self.revision,
+            stage=stage,
         )
 
     @property

@@ -20,11 +20,12 @@ from synaptoroute import cache_files
 from synaptoroute.cache_files import Content, Generation
 from synaptoroute.calibrating import Encode
 from synaptoroute.catalog import CatalogBuilder, RouteCatalog
-from synaptoroute.encoder.base import Vectors
+from synaptoroute.encoder.base import BaseEncoder, Vectors
 from synaptoroute.errors import MissingExtraError, StorageCorruptError, StorageError
 from synaptoroute.index import GRAPH_PAYS_FROM, HnswGraph, SegmentedIndex
 from synaptoroute.models import Route
 from synaptoroute.profile import usable_cores
+from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import BaseStorage, EncoderIdentity, StoredStream, StoredTable, StoreState
 from synaptoroute.table import SEGMENTED_FROM, RouteTable
 
@@ -42,12 +43,23 @@ class TableFiles:
         storage: The truth. Its ``cache_folder`` is where the files are; without one, large tables are kept in memory.
         identity: Whose vectors these are.
         encode: For the table.
+        breaker: Likewise; None without a reranker.
+        first_encoder: Likewise; None without a first stage.
     """
 
-    def __init__(self, storage: BaseStorage, identity: EncoderIdentity, encode: Encode) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        identity: EncoderIdentity,
+        encode: Encode,
+        breaker: TieBreaker | None = None,
+        first_encoder: BaseEncoder | None = None,
+    ) -> None:
+        self._breaker = breaker
         self._storage = storage
         self._identity = identity
         self._encode = encode
+        self._first_encoder = first_encoder
         self._folder: Path | None = storage.cache_folder
         # Said once: without the library, every compaction would say it again.
         self._has_graphs: bool | None = None
@@ -160,6 +172,8 @@ class TableFiles:
             encode=self._encode,
             labelled=since.labelled,
             point=since.point,
+            breaker=self._breaker,
+            first_encoder=self._first_encoder,
         )
         table = table.applied(since.changes, since.state.revision)
         if since.routes is not None and since.routes != len(table):
@@ -224,7 +238,7 @@ class TableFiles:
             labelled=stream.labelled,
             point=stream.point,
         )
-        return RouteTable.from_stored(stored, self._encode)
+        return RouteTable.from_stored(stored, self._encode, self._breaker, self._first_encoder)
 
     def _streamed(self, stream: StoredStream, batches: Iterable[Batch]) -> RouteTable | None:
         """Write the files while reading the store, so that only the texts are in memory at once."""

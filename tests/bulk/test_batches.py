@@ -170,6 +170,7 @@ def test_the_schema_is_this(router: AdaptiveRouter) -> None:
         ("route_reason", "string"),
         ("route_runner_up", "string"),
         ("route_revision", "int64"),
+        ("route_stage", "string"),
     ]
 
 

@@ -136,15 +136,17 @@ def test_every_command_and_option_is_documented(path: tuple[str, ...], command: 
 
 def test_these_are_the_commands() -> None:
     assert [" ".join(path) for path, _ in commands()] == [
-        "route", "evaluate", "fit", "operating-point", "lint", "replay", "backup", "restore", "verify", "repair",
-        "serve", "mcp", "init", "watch", "top", "doctor", "demo", "routes",
+        "route", "import", "evaluate", "fit", "operating-point", "lint", "replay", "backup", "restore", "verify",
+        "repair", "serve", "mcp", "init", "watch", "top", "doctor", "demo", "routes",
         "routes list", "routes show", "routes add", "routes remove", "routes import", "routes export",
-        "routes log", "routes diff", "routes rollback", "routes migrate-encoder", "routes snapshot",
+        "routes log", "routes diff", "routes rollback", "routes generate", "routes migrate-encoder",
+        "routes snapshot",
         "routes snapshot save", "routes snapshot list", "routes snapshot use", "routes snapshot delete",
         "feedback", "feedback add", "feedback list", "feedback export", "feedback show",
         "feedback propose", "feedback accept", "feedback dismiss", "feedback forget", "keys", "keys new",
-        "bench", "bench peers", "bench accuracy", "bench report", "bench latency", "bench throughput", "bench scale",
-        "bench mutation", "bench coldboot", "bench http",
+        "bench", "bench peers", "bench tiebreak", "bench tools", "bench cascade", "bench accuracy", "bench report",
+        "bench latency",
+        "bench throughput", "bench scale", "bench mutation", "bench coldboot", "bench http",
         "config", "config show", "config path", "config check",
     ]  # fmt: skip
 

@@ -21,6 +21,7 @@ WITHOUT = {
     "feedback export": "prints a file of labelled queries, for evaluate and fit",
     "bench report": "writes pages; the manifests that it reads are the JSON",
     "serve": "prints no data, it answers requests",
+    "mcp": "prints no data, it answers requests",
 }
 
 
@@ -54,6 +55,10 @@ SHAPES: list[tuple[list[str], Any]] = [
     (["routes", "add", "weather", "-u", "rain"], {"name", "utterance_count", "revision"}),
     (["routes", "remove", "billing"], {"name", "utterance", "revision"}),
     (["routes", "import", "more.json"], {"added", "changed", "unchanged", "revision"}),
+    (
+        ["import", "more.json", "--no-check"],
+        {"file", "format", "stored", "output", "added", "changed", "unchanged", "revision", "routes", "notes"},
+    ),
     (["routes", "log"], [{"revision", "operation", "route", "actor", "at", "cause"}]),
     (["routes", "diff", "0", "1"], {"first", "second", "changes"}),
     (["routes", "rollback", "0"], {"revision", "routes_changed"}),

@@ -43,6 +43,7 @@ DECISION = {
     "matches": [{"name": "billing", "score": 0.5, "confidence": 0.75, "utterance": "pay"}],
     "reason": "matched",
     "revision": 3,
+    "stage": "encoder",
 }
 ROUTED = {"decisions": [DECISION], "revision": 3, "took_ms": 1.5}
 

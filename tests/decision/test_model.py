@@ -193,7 +193,7 @@ def test_the_effort_says_how_many_folds_there_are_and_how_many_are_asked(
 ) -> None:
     monkeypatch.setattr(module, "ASKED", 30)
     spy = Spy(monkeypatch)
-    _, _, kinds = cross_fitted(Lessons(demo, outside), effort)
+    _, _, kinds, _ = cross_fitted(Lessons(demo, outside), effort)
     assert len(spy.trained) == effort.used
     asked = effort.used * (30 // effort.used + 1)
     assert ((kinds >= 0).sum(), (kinds == NEAR).sum()) == (asked, asked)
@@ -210,10 +210,10 @@ def test_the_kernel_is_taken_where_more_are_right_with_it(
 
     monkeypatch.setattr(module, "train_head", blind)
     lessons = Lessons(few(demo, 4, 8), outside)
-    with_kernel, _, kinds = cross_fitted(lessons, SMALL)
+    with_kernel, _, kinds, _ = cross_fitted(lessons, SMALL)
     assert with_kernel
     monkeypatch.setattr(module, "LIFT", 0.0)
-    without, _, kinds_without = cross_fitted(lessons, SMALL)
+    without, _, kinds_without, _ = cross_fitted(lessons, SMALL)
     assert not without
     assert (kinds == RIGHT).sum() > (kinds_without == RIGHT).sum()
 
@@ -247,7 +247,7 @@ def test_the_kinds_of_what_was_asked(
     demo: Examples, outside: Texts, routes: int, per_route: int, kinds: set[int]
 ) -> None:
     examples = few(demo, routes, per_route)
-    _, features, found = cross_fitted(Lessons(examples, outside), SMALL)
+    _, features, found, _ = cross_fitted(Lessons(examples, outside), SMALL)
     assert features.shape == (len(found), len(FEATURES))
     assert np.isfinite(features).all()
     assert set(found.tolist()) == kinds
@@ -275,7 +275,7 @@ def test_without_any_text_from_outside_it_still_learns(demo: Examples, outside: 
     model = learn(Lessons(examples, nothing))
     assert ranked(model, examples, examples.texts, examples.vectors).owners[:, 0].tolist() == examples.columns.tolist()
     single = Lessons(few(demo, 1, 1), nothing)
-    with_kernel, features, kinds = cross_fitted(single, SMALL)
+    with_kernel, features, kinds, _ = cross_fitted(single, SMALL)
     assert (with_kernel, features.shape, len(kinds)) == (False, (0, len(FEATURES)), 0)
     assert np.array_equal(learn(single).gate.in_scope, prior_gate(1, 1).in_scope)
 

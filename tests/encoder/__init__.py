@@ -28,7 +28,7 @@ def run_python(script: str, *args: str, within_s: float = 30, **environment: str
 #: Forks after the encoder named by FORK_ENCODER has been used; exits with 0 if the child gets the same bits.
 FORK = """
 import os, sys, numpy
-from synaptoroute.encoder import BundledEncoder, FastEmbedEncoder, OpenAIEncoder
+from synaptoroute.encoder import BundledEncoder, FastEmbedEncoder, OnnxEncoder, OpenAIEncoder
 
 encoder = eval(sys.argv[1])
 texts = ["show my balance", "what do I owe", "cancel my flight"]

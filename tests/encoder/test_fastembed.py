@@ -19,10 +19,11 @@ from werkzeug import Request, Response
 from synaptoroute.encoder import BundledEncoder, FastEmbedEncoder, bundled
 from synaptoroute.errors import EncoderOutputError, EncoderUnavailableError, InvalidInputError
 from synaptoroute.testing import EncoderContract
-from tests.encoder import FORK, run_python
+from tests.encoder import FORK, run_python, tiny
 
 pytest.importorskip("fastembed")
 
+POTION = "minishlab/potion-base-8M"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["show my balance", "hi", "cancel the flight to Oslo that I booked yesterday", "what do I owe", "lights off"]
 
@@ -54,6 +55,18 @@ def fast(model_folder: Path) -> FastEmbedEncoder:
     return FastEmbedEncoder(MINILM, model_path=model_folder)
 
 
+@pytest.fixture(scope="module")
+def potion(tmp_path_factory: pytest.TempPathFactory) -> FastEmbedEncoder:
+    """A static model under the name of one, which knows the tokens of the first 200 bytes."""
+    return FastEmbedEncoder(POTION, model_path=tiny.save_static(tmp_path_factory.mktemp("potion"), 256, known=200))
+
+
+@pytest.fixture(scope="module")
+def e5(model_folder: Path) -> FastEmbedEncoder:
+    """With the prefixes of e5."""
+    return FastEmbedEncoder(MINILM, model_path=model_folder, query_prefix="query: ", prefix="passage: ")
+
+
 @pytest.fixture
 def own_folder(model_folder: Path, tmp_path: Path) -> Path:
     """A copy of the model that a test may damage."""
@@ -65,6 +78,20 @@ class TestContract(EncoderContract):
     @pytest.fixture
     def encoder(self, fast: FastEmbedEncoder) -> FastEmbedEncoder:
         return fast
+
+
+class TestContractOfAStaticModel(EncoderContract):
+    @pytest.fixture
+    def encoder(self, potion: FastEmbedEncoder) -> FastEmbedEncoder:
+        return potion
+
+
+class TestContractWithPrefixes(EncoderContract):
+    two_sided = True
+
+    @pytest.fixture
+    def encoder(self, e5: FastEmbedEncoder) -> FastEmbedEncoder:
+        return e5
 
 
 def test_gives_the_vectors_of_the_model_it_was_pointed_at(fast: FastEmbedEncoder, encoder: BundledEncoder) -> None:
@@ -83,6 +110,23 @@ def test_float_model_is_run_in_batches_and_keeps_the_order(fast: FastEmbedEncode
 def test_child_of_a_fork_gets_the_same_bits(model_folder: Path) -> None:
     result = run_python(FORK, f"FastEmbedEncoder({MINILM!r}, model_path={str(model_folder)!r})")
     assert result.returncode == 0, result.stderr
+
+
+def test_prefixes_are_put_before_the_texts_of_their_side(fast: FastEmbedEncoder, e5: FastEmbedEncoder) -> None:
+    np.testing.assert_array_equal(e5.encode(TEXTS), fast.encode([f"passage: {text}" for text in TEXTS]))
+    np.testing.assert_array_equal(e5.encode_queries(TEXTS), fast.encode([f"query: {text}" for text in TEXTS]))
+
+
+def test_a_static_model_sums_the_vectors_of_its_tokens(potion: FastEmbedEncoder) -> None:
+    wanted = tiny.table(256)[[number for number in tiny.ids_of("show my balance") if number < 200]].sum(axis=0)
+    np.testing.assert_allclose(potion.encode(["show my balance"])[0], wanted / np.linalg.norm(wanted), atol=1e-6)
+
+
+def test_a_text_of_unknown_tokens_has_one_row_that_is_near_to_none(tmp_path: Path) -> None:
+    few = FastEmbedEncoder(POTION, model_path=tiny.save_static(tmp_path, 256, known=90))
+    first, second, known = few.encode(["你", "好", "show my balance"])
+    np.testing.assert_array_equal(first, second)
+    assert abs(float(first @ known)) < 0.3
 
 
 # ------------------------------------------------------------------------------------------------ fingerprint
@@ -104,7 +148,33 @@ def test_fingerprint_changes_with_the_pooling(fast: FastEmbedEncoder, own_folder
     assert first_token.fingerprint.split("-")[-1] != fast.fingerprint.split("-")[-1]
 
 
+def test_fingerprint_changes_with_the_prefixes(
+    fast: FastEmbedEncoder, e5: FastEmbedEncoder, model_folder: Path
+) -> None:
+    alike = FastEmbedEncoder(MINILM, model_path=model_folder, query_prefix="passage: ", prefix="query: ")
+    assert len({fast.fingerprint, e5.fingerprint, alike.fingerprint}) == 3
+
+
 # ---------------------------------------------------------------------------------------------------- refusals
+@pytest.mark.parametrize("wanted", [{"cuda": True}, {"providers": ["CUDAExecutionProvider"]}])
+def test_an_absent_provider_is_named_beside_those_that_are_there(model_folder: Path, wanted: dict[str, Any]) -> None:
+    with pytest.raises(EncoderUnavailableError, match=r"CUDAExecutionProvider is wanted.*has .*CPUExecutionProvider"):
+        FastEmbedEncoder(MINILM, model_path=model_folder, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "message"),
+    [
+        (MINILM, {"cuda": True, "providers": ["CPUExecutionProvider"]}, "are both given"),
+        (POTION, {"cuda": True}, "static model, which NumPy runs"),
+        (POTION, {"providers": ["CPUExecutionProvider"]}, "static model, which NumPy runs"),
+    ],
+)
+def test_arguments_that_contradict_are_refused(name: str, wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        FastEmbedEncoder(name, **wanted)
+
+
 def test_unknown_model_is_refused_with_the_way_to_add_it() -> None:
     with pytest.raises(InvalidInputError, match=r"no model 'nobody/nothing'.*add_custom_model"):
         FastEmbedEncoder("nobody/nothing")

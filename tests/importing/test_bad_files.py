@@ -12,6 +12,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.importing import contents, read_foreign
@@ -107,6 +109,30 @@ def test_what_is_not_there_is_said() -> None:
 def test_a_folder_without_an_export(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     assert "neither the agent.json of a Dialogflow agent nor a YAML file" in refused(tmp_path)
+
+
+#: What the formats look for, in any places.
+KEYS = (
+    "routes", "name", "utterances", "references", "encoder_type", "router_type", "routers", "encoder", "index", "nlu",
+    "intent", "examples", "metadata", "description", "score_threshold", "confidence_threshold", "distance_threshold",
+    "vectorizer", "routing_config", "rasa_nlu_data", "common_examples", "text", "label", "llm", "model", "type",
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=5) | st.just("chain"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON)
+def test_whatever_the_document_is_the_answer_is_routes_or_an_error_of_ours(document: object) -> None:
+    stream = io.BytesIO(json.dumps(document).encode())
+    try:
+        imported = read_foreign(stream)
+    except InvalidInputError:
+        return
+    assert imported.routes
 
 
 # -------------------------------------------------------------------------------------------------------- archives

@@ -21,7 +21,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def fixture(name: str, **options: str) -> Imported:
-    return read_foreign(FIXTURES / name, **options)  # type: ignore[arg-type]
+    return read_foreign(FIXTURES / name, **options)
 
 
 def utterances(imported: Imported) -> dict[str, tuple[str, ...]]:
@@ -222,7 +222,7 @@ def test_csv_with_semicolons_and_queries_out_of_scope() -> None:
         "weather": ("will it rain; tomorrow", "what is the forecast"),
     }
     (note,) = imported.notes
-    assert (note.kind, note.message[:10]) == ("out_of_scope", "1 rows hav")
+    assert (note.kind, note.message[:9]) == ("out_of_scope", "1 without")
 
 
 def test_columns_can_be_said(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ async def test_run_async_leaves_the_loop_free(encoder: BundledEncoder) -> None:
         router.add_routes(ROUTES)
         router.warm_up()
         component = SemanticRouter(router=router)
-        result = await gated.result_with_a_free_loop(component.run_async(BILL))
+        result = await gated.result_with_a_free_loop(component.run_async(BILL), BILL)
         assert result["billing"] == BILL
 
 

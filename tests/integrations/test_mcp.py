@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from mcp.types import CallToolResult, TextContent
 
 from synaptoroute import AdaptiveRouter
 from synaptoroute.encoder import BundledEncoder
+from synaptoroute.errors import InvalidInputError
 from synaptoroute.integrations.mcp import MAX_TEXTS, create_server
 from synaptoroute.storage import SQLiteStorage
+from synaptoroute.tools import ToolRouter
 from tests.cli.test_cli import run
 from tests.integrations.small import BILLING, NEITHER, ROUTES, WEATHER
 from tests.seeded import SeededEncoder
@@ -196,6 +199,63 @@ async def test_routes_are_changed_and_the_history_says_by_whom(changing: Adaptiv
     assert {entry.actor for entry in changing.history() if entry.route == "hours"} == {"mcp:desk"}
 
 
+# -------------------------------------------------------------------------------------------------------- searching
+WEATHER_TOOL = {
+    "name": "get_weather",
+    "description": "Get the weather forecast of a city.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "Its name."},
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["city"],
+    },
+}
+CATALOGUE = [WEATHER_TOOL, {"name": "play_music", "description": "Play a song.", "inputSchema": {"type": "object"}}]
+
+
+async def test_a_catalogue_is_searched_and_what_fits_nothing_finds_nothing(encoder: BundledEncoder) -> None:
+    with ToolRouter(CATALOGUE, encoder=encoder) as tools:
+        async with Client(create_server(None, tools)) as asking:
+            assert [tool.name for tool in (await asking.list_tools()).tools] == ["search_tools"]
+            asked: dict[str, Any] = {"query": "what is the weather forecast for Paris?", "k": 1}
+            (found,) = content(await asking.call_tool("search_tools", asked))["tools"]
+            nothing = content(await asking.call_tool("search_tools", {"query": "zzz qqq xxx"}))
+            (match,) = tools.select(asked["query"], 1)
+            refused = error(await asking.call_tool("search_tools", {"query": " "}))
+    assert nothing == {"tools": []}
+    assert "text is empty" in refused
+    assert found == {
+        "name": "get_weather",
+        "description": "Get the weather forecast of a city.",
+        "namespace": None,
+        "confidence": pytest.approx(match.confidence),
+        "score": pytest.approx(match.score),
+        "parameters": [
+            {"name": "city", "description": "Its name.", "type": "string", "required": True, "choices": []},
+            {
+                "name": "unit",
+                "description": None,
+                "type": found["parameters"][1]["type"],
+                "required": False,
+                "choices": ["celsius", "fahrenheit"],
+            },
+        ],
+    }
+
+
+async def test_a_search_stands_beside_the_routes(router: AdaptiveRouter, encoder: BundledEncoder) -> None:
+    with ToolRouter(CATALOGUE, encoder=encoder) as tools:
+        async with Client(create_server(router, tools)) as asking:
+            assert [tool.name for tool in (await asking.list_tools()).tools] == [*READING, "search_tools"]
+
+
+def test_a_server_needs_something_to_serve() -> None:
+    with pytest.raises(InvalidInputError, match="there is no router"):
+        create_server(None)
+
+
 # ------------------------------------------------------------------------------------------------------ the command
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory, encoder: BundledEncoder) -> Path:
@@ -211,12 +271,16 @@ def environment() -> dict[str, str]:
     return clean | {"PYTHONPATH": str(SOURCE)}
 
 
-async def test_a_client_starts_the_command_and_asks_it_on_stdio(db: Path, router: AdaptiveRouter) -> None:
-    command = StdioServerParameters(
-        command=sys.executable, args=["-m", "synaptoroute", "mcp", "--db", str(db)], env=environment()
-    )
+async def test_a_client_starts_the_command_and_asks_it_on_stdio(
+    db: Path, router: AdaptiveRouter, tmp_path: Path
+) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": CATALOGUE}))
+    arguments = ["mcp", "--db", str(db), "--tools", str(tmp_path / "tools.json")]
+    command = StdioServerParameters(command=sys.executable, args=["-m", "synaptoroute", *arguments], env=environment())
     async with Client(command) as asking:
-        assert [tool.name for tool in (await asking.list_tools()).tools] == READING
+        assert [tool.name for tool in (await asking.list_tools()).tools] == [*READING, "search_tools"]
+        found = content(await asking.call_tool("search_tools", {"query": "play a song by Queen", "k": 1}))
+        assert [tool["name"] for tool in found["tools"]] == ["play_music"]
         decided = content(await asking.call_tool("route", {"text": BILLING}))
         refused = error(await asking.call_tool("route", {"text": ""}))
     assert decided["name"] == "billing"
@@ -283,7 +347,14 @@ async def test_clients_ask_over_http_and_a_signal_ends_it(db: Path) -> None:
     assert '"hours"' in listed
 
 
-def test_what_the_command_cannot_do_is_said(tmp_path: Path) -> None:
+def test_what_the_command_cannot_do_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     missing = run("mcp", "--db", tmp_path / "gone.db")
     assert (missing.code, "there is no store" in missing.stderr) == (1, True)
+    (tmp_path / "tools.json").write_text("{}")
+    for file, said in (("tools.json", "it is no OpenAPI document"), ("gone.json", "cannot be read as JSON: No such")):
+        broken = run("mcp", "--db", tmp_path / "none.db", "--tools", tmp_path / file)
+        assert broken.code == 1
+        broken = run("mcp", "--tools", tmp_path / file)
+        assert (broken.code, said in broken.stderr) == (1, True), broken.stderr
     assert run("mcp", "--host", "0.0.0.0").code == 2  # noqa: S104

@@ -40,6 +40,7 @@ def test_a_record_tells_what_was_decided_and_nothing_of_the_query(tmp_path: Path
         "revision": decision.revision,
         "route": "billing",
         "reason": "matched",
+        "stage": "encoder",
         "best": "billing",
         "confidence": pytest.approx(decision.confidence, abs=1e-6),
         "margin": pytest.approx(decision.margin, abs=1e-6),

@@ -43,6 +43,8 @@ class Batcher(Generic[K, R]):
         limits: How much at once, how much may wait.
         cache: Vectors known already; what is encoded is added.
         ranked_at: Tells, in the thread that has just decided, when it had searched and ranked; for ``CallStages``.
+        decides_quickly: Whether ``decide`` takes so little time that texts of known vectors may be decided in the event
+            loop, and without looking at a deadline.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Batcher(Generic[K, R]):
         cache: EmbeddingCache | None = None,
         *,
         ranked_at: Callable[[], float] | None = None,
+        decides_quickly: bool = True,
     ) -> None:
+        self._decides_quickly = decides_quickly
         self.cache = cache
         self._make_crew = lambda: Crew(encode, decide, limits, cache, ranked_at=ranked_at)
         self._crew: PerProcess[Crew[K, R]] = PerProcess()
@@ -80,7 +84,7 @@ class Batcher(Generic[K, R]):
             Exception: What encoding one of the texts, or deciding, raised.
         """
         crew, known = self._begin(texts)
-        if _all_known(known):
+        if (self._decides_quickly or deadline_s is None) and _all_known(known):
             return crew.decide(key, texts, known, stages)
         future: Future[list[R]] = Future()
         call = _call(texts, key, known, future, deadline_s, stages)
@@ -100,7 +104,7 @@ class Batcher(Generic[K, R]):
     ) -> list[R]:
         """``run`` for event loops, which it never blocks. Cancelling it drops the call."""
         crew, known = self._begin(texts)
-        if len(texts) <= _DECIDED_IN_LOOP and _all_known(known):
+        if self._decides_quickly and len(texts) <= _DECIDED_IN_LOOP and _all_known(known):
             return crew.decide(key, texts, known, stages)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer[R]] = loop.create_future()

@@ -51,7 +51,7 @@ def tunable(dataset: Dataset, shots: int | None) -> bool:
 
 def steps(dataset: Dataset, shots: int | None, seeds: Sequence[int], *, tuned: bool) -> int:
     """How many routers ``run`` will ask."""
-    return len(_used(shots, seeds)) + (tuned and tunable(dataset, shots))
+    return len(used_seeds(shots, seeds)) + (tuned and tunable(dataset, shots))
 
 
 def run(
@@ -76,7 +76,7 @@ def run(
     Returns:
         The row "default" and, where there is one, the row "tuned". Cost and curves are those of the first seed.
     """
-    seeds = _used(shots, seeds)
+    seeds = used_seeds(shots, seeds)
     by_seed: list[Answers] = []
     nearest: list[Answers] = []
     rows: list[Result] = []
@@ -250,7 +250,7 @@ def _peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _used(shots: int | None, seeds: Sequence[int]) -> tuple[int, ...]:
+def used_seeds(shots: int | None, seeds: Sequence[int]) -> tuple[int, ...]:
     """Where all utterances are taken, there is nothing to draw."""
     if not seeds:
         raise InvalidInputError("at least one seed is wanted")

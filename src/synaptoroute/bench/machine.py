@@ -26,6 +26,7 @@ _PACKAGES = (
     "uvicorn",
     "uvloop",
     "httptools",
+    "bm25s",
 )
 _GIT_TIMEOUT_S = 10
 

@@ -175,6 +175,12 @@ _TABLE: tuple[tuple[str, str, str, str], ...] = (
         "CC BY 3.0",
     ),
     (
+        "clinc150/all_wiki_sents.txt",
+        "570704f8120d13d27dda90d116a0b2365e121139f72c2967b65f55465ebfad44",
+        _raw("clinc/oos-eval", "data/all_wiki_sents.txt"),
+        "CC BY 3.0, the sentences CC BY-SA 3.0",
+    ),
+    (
         "banking77/train.csv",
         "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
         _raw(_POLYAI, "banking_data/train.csv"),
@@ -226,6 +232,12 @@ _TABLE: tuple[tuple[str, str, str, str], ...] = (
         "metatool/all_clean_data.csv",
         "cf2eb0474396677530931def51012da4e88f9f34f655332f04177b2054101baf",
         _raw("HowieHwong/MetaTool", "dataset/data/all_clean_data.csv"),
+        "MIT",
+    ),
+    (
+        "metatool/plugin_des.json",
+        "c446ade5acfb8e16c477124250665021e63b11bf6cb232db04fc9ba6bed0389a",
+        _raw("HowieHwong/MetaTool", "dataset/plugin_des.json"),
         "MIT",
     ),
     (

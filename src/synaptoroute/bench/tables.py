@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synaptoroute.bench.load.manifest import ROUNDS, AnyManifest, LoadManifest
 from synaptoroute.bench.load.tables import load_tables
 from synaptoroute.bench.manifest import Accuracy, Baseline, Manifest, ManifestError, Result
 from synaptoroute.bench.table import Table
+
+if TYPE_CHECKING:
+    from synaptoroute.bench.tie_break import TieManifest
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 _MB = 1_000_000
@@ -147,7 +151,7 @@ def tables(manifests: Sequence[AnyManifest]) -> list[Table]:
     return [table for table in of_accuracy if table.rows] + of_load
 
 
-def provenance(manifest: AnyManifest) -> str:
+def provenance(manifest: AnyManifest | TieManifest) -> str:
     """One line: where the figures come from."""
     git, machine, encoder = manifest.git, manifest.machine, manifest.encoder
     revision = f"revision {git.revision[:12]}{' with changes' if git.dirty else ''}" if git else "no known revision"
@@ -203,7 +207,7 @@ def _markdown(table: Table) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def _trial(manifest: AnyManifest) -> str:
+def _trial(manifest: AnyManifest | TieManifest) -> str:
     """A warning, if the run was too small to be compared."""
     if isinstance(manifest, LoadManifest):
         return f"Trial run of {manifest.rounds} rounds, not to be compared. " if manifest.rounds < ROUNDS else ""

@@ -26,6 +26,8 @@ from synaptoroute.cli import (
     evaluate,
     feedback,
     fit,
+    foreign,
+    generate,
     history,
     init,
     lint,
@@ -70,7 +72,9 @@ routes.app.command("log")(history.log)
 routes.app.command("diff")(history.diff)
 routes.app.command("rollback")(history.rollback)
 routes.app.add_typer(history.snapshots, name="snapshot")
+routes.app.command("generate")(generate.generate)
 routes.app.command("migrate-encoder")(migrate.migrate_encoder)
+app.command("import")(foreign.import_foreign)
 app.command("evaluate")(evaluate.evaluate)
 app.command("fit")(fit.fit)
 app.add_typer(feedback.app, name="feedback")
@@ -120,7 +124,9 @@ def _synaptoroute(
     encoder: Annotated[
         str,
         typer.Option(
-            "--encoder", envvar=configured.variable("encoder"), help="bundled, bundled:NAME or fastembed:MODEL."
+            "--encoder",
+            envvar=configured.variable("encoder"),
+            help="bundled, fastembed:MODEL or another of docs/encoders.md.",
         ),
     ] = engine.BUNDLED,
     profile: Annotated[

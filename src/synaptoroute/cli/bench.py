@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from synaptoroute.cli import bench_load, bench_peers, measuring, output
+from synaptoroute.cli import bench_cascade, bench_load, bench_peers, bench_ties, bench_tools, measuring, output
 from synaptoroute.cli.measuring import Data
 from synaptoroute.cli.routes import Json
 
 app = typer.Typer(no_args_is_help=True, help="Measure accuracy on public data sets and speed here, and report it.")
 app.add_typer(bench_load.app)
 app.command("peers")(bench_peers.peers)
+app.command("tiebreak")(bench_ties.tiebreak)
+app.command("tools")(bench_tools.tools)
+app.command("cascade")(bench_cascade.cascade)
 
 
 @app.command("accuracy")
@@ -30,7 +33,7 @@ def accuracy(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of utterances where --shots is a number.")] = 1,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="bundled, bundled:NAME or fastembed:MODEL.")
+        str, typer.Option("--encoder", help="bundled, fastembed:MODEL or another of docs/encoders.md.")
     ] = "bundled",
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Also measure after fit() on the validation queries.")
@@ -55,7 +58,7 @@ def accuracy(
 
     names = dataset or list(datasets.NAMES)
     measuring.require_known(names, (*datasets.NAMES, xsid.NAME), "data set")
-    counts = [_shots(text) for text in shots or ["full"]]
+    counts = [utterances_per_route(text) for text in shots or ["full"]]
     folder = data_folder(data)
     loaded = [xsid.load(folder) if name == xsid.NAME else datasets.load(name, data=folder) for name in names]
     chosen = make_encoder(encoder)
@@ -104,7 +107,8 @@ def report(
         typer.echo(tables.markdown(found), nl=False)
 
 
-def _shots(text: str) -> int | None:
+def utterances_per_route(text: str) -> int | None:
+    """The number; None for ``full``. Raises typer.BadParameter."""
     if text == "full":
         return None
     if not text.isdecimal() or int(text) < 1:

@@ -8,6 +8,7 @@ from synaptoroute.cli import output
 from synaptoroute.profile import OptimizationProfile
 
 if TYPE_CHECKING:
+    from synaptoroute.encoder.base import BaseEncoder
     from synaptoroute.router import AdaptiveRouter
     from synaptoroute.storage.base import BaseStorage
 
@@ -19,7 +20,7 @@ class Chosen:
     """What routers of this command are made with.
 
     Attributes:
-        encoder: ``bundled``, ``bundled:NAME`` or ``fastembed:MODEL``.
+        encoder: See ``make_encoder``.
         profile: How much of the machine one query may take.
         min_confidence: Least probability of being right; None leaves it to the calibration.
     """
@@ -38,6 +39,19 @@ def choose(chosen: Chosen) -> None:
     _chosen.set(chosen)
 
 
+def encoder() -> "BaseEncoder":
+    """The encoder that was chosen.
+
+    Raises:
+        InvalidInputError: There is no such encoder.
+        EncoderUnavailableError: It cannot be loaded.
+    """
+    from synaptoroute.encoder.specs import make_encoder
+
+    chosen = _chosen.get()
+    return make_encoder(chosen.encoder, chosen.profile)
+
+
 def router(storage: "BaseStorage | None" = None) -> "AdaptiveRouter":
     """A router over the store, or over none, whose changes bear the name of who runs the command.
 
@@ -46,12 +60,11 @@ def router(storage: "BaseStorage | None" = None) -> "AdaptiveRouter":
         EncoderUnavailableError: The encoder cannot be loaded.
         StorageError: The store cannot be used.
     """
-    from synaptoroute.encoder.specs import make_encoder
     from synaptoroute.router import AdaptiveRouter
 
     chosen = _chosen.get()
     return AdaptiveRouter(
-        make_encoder(chosen.encoder, chosen.profile),
+        encoder(),
         storage,
         profile=chosen.profile,
         min_confidence=chosen.min_confidence,

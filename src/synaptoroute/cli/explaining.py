@@ -7,7 +7,12 @@ from synaptoroute.cli import output
 if TYPE_CHECKING:
     from synaptoroute.explaining import Explanation
 
-_PARTS = {"head": "the learned head", "neighbours": "its neighbours alone", "two_stage": "two stages"}
+_PARTS = {
+    "head": "the learned head",
+    "neighbours": "its neighbours alone",
+    "two_stage": "two stages",
+    "static": "the static first stage",
+}
 
 
 def show(query: str, explanation: "Explanation", *, as_json: bool) -> None:
@@ -30,13 +35,25 @@ def show(query: str, explanation: "Explanation", *, as_json: bool) -> None:
         if limit.value is not None:
             output.print_text(f"  needed {name} {limit.value:.3f}, from the {limit.source}")
     known = f", its {explanation.cached} was cached" if explanation.cached else ""
+    reranked = f", rerank {stages.rerank_ms:.2f} ms" if explanation.tie else ""
     output.print_text(
-        f"  encode {stages.encode_ms:.2f} ms, search {stages.search_ms:.2f} ms, decide {stages.decide_ms:.2f} ms{known}"
+        f"  encode {stages.encode_ms:.2f} ms, search {stages.search_ms:.2f} ms{reranked}, "
+        f"decide {stages.decide_ms:.2f} ms{known}"
     )
     output.print_table(
         ["route", "confidence", "score", "utterance"],
         [[match.name, match.confidence, match.score, match.utterance] for match in decision.matches],
     )
+    if explanation.tie:
+        output.print_text("  a tie, broken by the reranker")
+        output.print_table(
+            ["route", "before", "after", "score", "utterance"],
+            [
+                [each.name, each.before, each.after, scored.score, scored.utterance]
+                for each in explanation.tie
+                for scored in each.scored
+            ],
+        )
     output.print_text("  nearest utterances")
     output.print_table(
         ["score", "route", "utterance"],

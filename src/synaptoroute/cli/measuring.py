@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synaptoroute.bench.load.manifest import AnyManifest
     from synaptoroute.bench.manifest import Part
     from synaptoroute.bench.table import Table
+    from synaptoroute.bench.tie_break import TieManifest
 
     Written = TypeVar("Written", bound=Part)
 
@@ -43,7 +44,7 @@ def written(manifests: "Iterable[Written]", to: Path | None) -> "Written":
     return manifest
 
 
-def show(manifest: "AnyManifest", tables: "Sequence[Table]", to: Path | None, *, as_json: bool) -> None:
+def show(manifest: "AnyManifest | TieManifest", tables: "Sequence[Table]", to: Path | None, *, as_json: bool) -> None:
     """Say where it was written, and print it as JSON or as tables."""
     from synaptoroute.bench.tables import provenance
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from synaptoroute.migration import MigrationReport
     from synaptoroute.storage.base import EncoderIdentity
 
-_SPECS = "bundled, bundled:NAME or fastembed:MODEL"
+_SPECS = "bundled, fastembed:MODEL or another of docs/encoders.md"
 
 
 def migrate_encoder(

@@ -18,6 +18,8 @@ Cell = str | int | float | None
 _SHORT_CHARS = 16
 #: Whether notes and progress are left out.
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+#: A picture among the utterances, as ``encoder.pictures`` writes it: thousands of letters nobody can read.
+_PICTURE = re.compile(r"data:image/(\w+);base64,([A-Za-z0-9+/=]{40,})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -67,7 +69,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def visible(text: str) -> str:
-    r"""The text with control characters as escapes, so that none of them reaches a terminal or breaks a line."""
+    r"""The text with control characters as escapes, so that none of them reaches a terminal or breaks a line.
+
+    Of a picture only the format and size are told.
+    """
+    text = _PICTURE.sub(lambda found: f"[picture, {found[1]}, {len(found[2]) * 3 // 4:,} bytes]", text)
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

@@ -195,10 +195,11 @@ def import_routes(
     db: Db = DEFAULT_DB,
     as_json: JsonDone = False,
 ) -> None:
-    """Import routes from a file. The store is created if it is missing.
+    """Import routes from a file in this program's own format; 'synaptoroute import' reads those of others.
 
-    Nothing is changed unless the whole file is valid. Then its routes are stored a thousand at a time: an import that
-    is cut off keeps what it had stored, and continues from there when it is repeated.
+    The store is created if it is missing. Nothing is changed unless the whole file is valid. Then its routes are stored
+    a thousand at a time: an import that is cut off keeps what it had stored, and continues from there when it is
+    repeated.
     """
     incoming = _rereadable(file, file_format)
     if not db.exists():
@@ -206,18 +207,10 @@ def import_routes(
         with output.progress("checking"):
             deque(incoming(), maxlen=0)
     with opened(db, create=True) as router:
-        with output.progress("checking"):
-            counts = _counts(_resolutions(router, incoming(), on_conflict))
-        wanted = (route for _, route in _resolutions(router, incoming(), on_conflict))
-        with output.progress("encoding") as advance:
-            router.load_routes(wanted, progress=lambda done: advance(done, counts["to encode"]))
+        counts = load(router, incoming, on_conflict)
         if as_json:
-            done = {"added": counts["added"], "changed": counts["changed"], "unchanged": counts["same"]}
-            output.print_json(done | {"revision": router.revision})
-        output.note(
-            f"imported {file}: {_counted(counts['added'], 'route')} added, {counts['changed']:,} changed, "
-            f"{counts['same']:,} left as they were; revision {router.revision}"
-        )
+            output.print_json(done(counts) | {"revision": router.revision})
+        output.note(f"imported {file}: {told(counts)}; revision {router.revision}")
 
 
 @app.command("export")
@@ -242,6 +235,37 @@ def export_routes(
     else:
         write_routes(routes, file, file_format)
         output.note(f"exported {_counted(len(routes), 'route')} to {file}")
+
+
+def load(
+    router: "AdaptiveRouter", incoming: "Callable[[], Iterable[Route]]", on_conflict: Conflict, *, dry_run: bool = False
+) -> Counter[str]:
+    """Store routes in parts, once all are known to be acceptable. Gives how many were added, changed, the same.
+
+    Args:
+        router: Over the store.
+        incoming: Gives the routes whenever called.
+        on_conflict: What becomes of a route whose name is taken.
+        dry_run: Only count.
+    """
+    with output.progress("checking"):
+        counts = _counts(_resolutions(router, incoming(), on_conflict))
+    if not dry_run:
+        wanted = (route for _, route in _resolutions(router, incoming(), on_conflict))
+        with output.progress("encoding") as advance:
+            router.load_routes(wanted, progress=lambda encoded: advance(encoded, counts["to encode"]))
+    return counts
+
+
+def done(counts: Counter[str]) -> dict[str, int]:
+    """What ``load`` counted, for JSON."""
+    return {"added": counts["added"], "changed": counts["changed"], "unchanged": counts["same"]}
+
+
+def told(counts: Counter[str]) -> str:
+    """What ``load`` counted, for people."""
+    added = _counted(counts["added"], "route")
+    return f"{added} added, {counts['changed']:,} changed, {counts['same']:,} left as they were"
 
 
 def _rereadable(file: str, file_format: Format) -> "Callable[[], Iterable[Route]]":

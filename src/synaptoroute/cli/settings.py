@@ -32,7 +32,7 @@ class Settings(BaseModel):
     routes: Path | None = None
     """A file of routes to decide by, for commands that need no store."""
     encoder: str = "bundled"
-    """What turns texts into vectors: bundled, bundled:NAME or fastembed:MODEL."""
+    """What turns texts into vectors: bundled, fastembed:MODEL or another of docs/encoders.md."""
     profile: OptimizationProfile = OptimizationProfile.BALANCED
     """How much of the machine one query may take: latency, balanced or throughput."""
     min_confidence: Probability | None = None

@@ -7,7 +7,6 @@ little else, by routes that were learned without them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +23,9 @@ from synaptoroute.decision.labelled import HeldOut, learn_labelled
 from synaptoroute.decision.model import learn
 from synaptoroute.decision.policy import Limits
 from synaptoroute.encoder.base import Vectors
+from synaptoroute.holdout import without
 from synaptoroute.models import Decision, Reason
-from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute
+from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries
 from synaptoroute.table import RouteTable
 
 #: With fewer checks than this from labelled queries and feedback, utterances are left out and asked too.
@@ -149,8 +149,9 @@ class Replay:
     # --------------------------------------------------------------------------------------------------- learning
     def _world(self, table: RouteTable) -> _World:
         learned, held_out = self._learned(table)
-        without = tuple(self._learned(_without(table, fold), labelled=False)[0] for fold in self._folds)
-        return _World(learned, held_out, without)
+        parts = (without(table, fold.names, fold.texts) for fold in self._folds)
+        others = tuple(self._learned(part, labelled=False)[0] for part in parts)
+        return _World(learned, held_out, others)
 
     def _learned(self, table: RouteTable, *, labelled: bool = True) -> tuple[RouteTable, HeldOut | None]:
         """The table with all that can be learned of it, and what was held out while it was learned."""
@@ -158,10 +159,12 @@ class Replay:
             return table, None
         queries = table.queries(table.labelled) if labelled and table.labelled is not None else None
         if queries is None or not queries.texts:
-            return (table if table.fitted else table.with_learned(table.learn_head(self._checkpoint))), None
+            # What a reranker's scores are worth hardly moves with one correction, and asking takes long.
+            learned = None if table.fitted else table.learn_head(self._checkpoint, tie=table.tie)
+            return (table.with_learned(learned) if learned else table), None
         lessons = table.lessons()
         model, held_out = learn_labelled(learn(lessons, self._checkpoint), lessons, queries, self._checkpoint)
-        return table.with_learned(table.learned_with(model)), held_out
+        return table.with_learned(table.learned_with(model, table.tie)), held_out
 
     # --------------------------------------------------------------------------------------------------- deciding
     def _answers(self, world: _World) -> Answers:
@@ -242,18 +245,3 @@ def _folds(table: RouteTable, touched: set[str], left_out: set[str]) -> Iterator
                 tuple(text for *_, text in chosen),
                 table.index.vectors_of(np.array(rows, np.int64)),
             )
-
-
-def _without(table: RouteTable, fold: _Fold) -> RouteTable:
-    """The table without the fold's utterances."""
-    none = np.empty((0, table.index.dim), np.float32)
-    leaving: dict[str, set[str]] = defaultdict(set)
-    for name, text in zip(fold.names, fold.texts, strict=True):
-        leaving[name].add(text)
-    puts = []
-    for name, texts in leaving.items():
-        route = table.get(name)
-        kept = tuple(text for text in route.utterances if text not in texts)
-        removed = tuple(text for text in route.utterances if text in texts)
-        puts.append(PutRoute(route=route.replaced(utterances=kept), added=(), vectors=none, removed=removed))
-    return table.applied(puts, table.revision)

@@ -208,7 +208,7 @@ def gather(
     width = int(np.count_nonzero(usable))
     if width < len(usable):
         compared[:, ~usable] = -np.inf
-    columns, chosen = _top(compared, min(max(candidates, 2), width))
+    columns, chosen = best(compared, min(max(candidates, 2), width))
     top = chosen[:, :1]
     log_probabilities = chosen - top - np.log(np.exp(compared - top).sum(axis=1, keepdims=True))
     neighbours = stored.neighbours(vectors, groups[columns])
@@ -236,7 +236,7 @@ def gather(
     )
 
 
-def _top(values: Floats, k: int) -> tuple[Rows, Floats]:
+def best(values: Floats, k: int) -> tuple[Rows, Floats]:
     """Columns of the k largest values of each row, largest first, and the values."""
     rows = np.arange(len(values))[:, None]
     if values.shape[1] > max(_SORTED, k):

@@ -47,8 +47,12 @@ class Head:
         logits: Vectors = vectors @ self.vector_weights
         logits += self._offset
         if len(self.idf):
-            logits += Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
+            logits += self.spelled(texts)
         return logits
+
+    def spelled(self, texts: Sequence[str]) -> Vectors:
+        """The part of the logits that the n-grams make, for a head that reads them."""
+        return Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
 
     @cached_property
     def _offset(self) -> Vectors:
@@ -65,6 +69,7 @@ def train_head(
     start: Head | None = None,
     steps: int = STEPS,
     reads_ngrams: bool = True,
+    given: Vectors | None = None,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> Head:
     """Multinomial logistic regression over vector and n-grams together, by L-BFGS in float32; deterministic.
@@ -77,6 +82,7 @@ def train_head(
         start: A head of the same routes to continue from; its mean and idf are kept.
         steps: L-BFGS iterations.
         reads_ngrams: Whether n-grams take part; without them a step costs a quarter. ``start`` decides if given.
+        given: Logits that somebody else adds to those of the head (n, routes + 1); 0 unless given.
         checkpoint: Called at every iteration; whatever it raises ends the training.
     """
     from scipy import optimize, sparse
@@ -96,7 +102,7 @@ def train_head(
         lexical = sparse.csr_matrix((len(texts), 0), dtype=np.float32)
     dense = vectors - mean
     width, dim = routes + 1, vectors.shape[1]
-    loss = _loss(dense, lexical, columns, width)
+    loss = _loss(dense, lexical, columns, width, given)
     weights = np.zeros((dim + lexical.shape[1] + 1, width))
     if start is not None:
         weights[:dim], weights[-1] = start.vector_weights, start.bias
@@ -108,7 +114,7 @@ def train_head(
     return Head(mean=mean, vector_weights=found[:dim], ngram_weights=found[dim:-1] * share, bias=found[-1], idf=idf)
 
 
-def _loss(dense: Vectors, lexical: Any, columns: Owners, width: int) -> Any:
+def _loss(dense: Vectors, lexical: Any, columns: Owners, width: int, given: Vectors | None = None) -> Any:
     """Mean cross-entropy with its gradient, as SciPy wants it; the bias is not penalised."""
     count, dim = dense.shape
     transposed = lexical.T.tocsr()
@@ -117,6 +123,8 @@ def _loss(dense: Vectors, lexical: Any, columns: Owners, width: int) -> Any:
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.astype(np.float32).reshape(-1, width)
         logits = dense @ weights[:dim] + lexical @ weights[dim:-1] + weights[-1]
+        if given is not None:
+            logits += given
         logits -= logits.max(axis=1, keepdims=True)
         right = logits[target]
         np.exp(logits, out=logits)

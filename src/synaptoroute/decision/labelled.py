@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread_for_training
+from synaptoroute.decision.first_stage import SEEN, Trials, first_choices, first_stage
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
-from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Owners, Rows, Texts, Vectors, in_parallel
+from synaptoroute.decision.languages import learn_languages
+from synaptoroute.decision.model import (
+    FOLD_STEPS,
+    DecisionModel,
+    Examples,
+    Lessons,
+    Owners,
+    Rows,
+    Texts,
+    Vectors,
+    first_head,
+    in_parallel,
+)
+from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
 
 FOLDS = 5
 #: Steps of L-BFGS from the head that knows only the utterances.
@@ -25,15 +39,20 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Labelled queries: texts, unit rows (q, dim), and columns (q,), -1 for out of scope."""
+    """Labelled queries: texts, unit rows (q, dim), columns (q,), -1 for out of scope, and where told the language."""
 
     texts: Sequence[str]
     vectors: Vectors
     columns: Owners
+    spoken: Sequence[str] | None = None
 
     def part(self, at: Rows) -> Queries:
         """Those at these places."""
         return Queries([self.texts[row] for row in at.tolist()], self.vectors[at], self.columns[at])
+
+    def seen_by(self, encode: Callable[[Sequence[str]], Vectors]) -> Queries:
+        """The same texts with the vectors that another encoder gives them."""
+        return replace(self, vectors=encode(self.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +85,23 @@ def learn_labelled(
     lessons: Lessons,
     queries: Queries,
     checkpoint: Checkpoint = no_checkpoint,
+    *,
+    first: tuple[Lessons, Queries] | None = None,
 ) -> tuple[DecisionModel, HeldOut]:
     """Add labelled queries to what the utterances taught; deterministic.
 
     In-scope queries join the utterances of their route, out-of-scope ones those of "none". The gate is moved by
     cross-fitted features, in which no query was seen by the head that is asked about it. Without any query that is out
-    of scope, the gate's judgement of scope stays as it was.
+    of scope, the gate's judgement of scope stays as it was. Where the queries' languages are told, each may get its own
+    offset (see ``languages``).
+
+    Args:
+        base: What the utterances taught.
+        lessons: The utterances.
+        queries: The labelled queries.
+        checkpoint: Called at every step, from several threads; whatever it raises ends the training.
+        first: Lessons and queries with the vectors of the first stage, if ``base`` has one and it is to be kept; it is
+            then calibrated anew, beside the full path that comes out.
 
     Returns:
         The model trained on all, and held-out outcomes: head and gate of each query's fold had not seen it.
@@ -96,7 +126,52 @@ def learn_labelled(
             gate = _moved(base.gate, features[fold != number], kinds[fold != number])
             confidences[fold == number] = gate.confidence(features[fold == number])
         gate = _moved(base.gate, features, kinds)
-    return replace(base, head=head, gate=gate), HeldOut(columns, confidences)
+        languages = None
+        if queries.spoken is not None:
+            languages = learn_languages(confidences, kinds == RIGHT, shares(kinds), queries.spoken)
+        brought, confidences = languages or (None, confidences)
+        stage = None
+        # A first stage is held against the gate alone; where languages move what the gate says, there is none.
+        if first is not None and base.first is not None and languages is None:
+            its_head, chosen, seen = _first_asked(base, [*heads, head], fold, first, checkpoint)
+            trials = Trials(
+                full=features,
+                first=seen,
+                same=chosen == columns,
+                right=(chosen == queries.columns) & (queries.columns >= 0),
+                kinds=kinds,
+            )
+            stage = first_stage(its_head, Trials.together([base.first.trials, trials]), gate, DEFAULT_MIN_CONFIDENCE)
+    return replace(base, head=head, gate=gate, first=stage, languages=brought), HeldOut(columns, confidences)
+
+
+def _first_asked(
+    base: DecisionModel, full: Sequence[Head], fold: Rows, first: tuple[Lessons, Queries], checkpoint: Checkpoint
+) -> tuple[Head, Rows, Floats]:
+    """The head of the first stage beside the last of the full path's; first choices (q,) and what is seen (q, 4).
+
+    Each query is asked of the head that is beside the full path's of its fold.
+
+    Args:
+        base: What the utterances taught.
+        full: The full path's head of each fold, and that of all queries.
+        fold: Of each query (q,).
+        first: See ``learn_labelled``.
+        checkpoint: See ``learn_labelled``.
+    """
+    lessons, queries = first
+    parts = [queries.part(np.flatnonzero(fold != number)) for number in range(FOLDS)]
+    *heads, head = in_parallel(
+        lambda pair: first_head(lessons, pair[0], FOLD_STEPS, checkpoint, _with_none(pair[1], lessons.routes)),
+        zip(full, [*parts, queries], strict=True),
+    )
+    columns, seen = np.empty(len(fold), np.int64), np.empty((len(fold), len(SEEN)))
+    for number, fold_head in enumerate(heads):
+        at = np.flatnonzero(fold == number)
+        part = queries.part(at)
+        chosen = first_choices(fold_head, full[number], base.vocabulary, part.texts, part.vectors)
+        columns[at], seen[at] = chosen.columns[:, 0], chosen.seen
+    return head, columns, seen
 
 
 def threshold_for_false_rejects(in_scope: Floats, rate: float) -> float | None:
@@ -137,9 +212,14 @@ def threshold_for_precision(confidences: Floats, right: NDArray[np.bool_], preci
 
 
 def _head(base: Head, lessons: Lessons, queries: Queries, checkpoint: Checkpoint) -> Head:
-    columns = np.where(queries.columns < 0, lessons.routes, queries.columns).astype(np.int32)
-    texts, vectors, columns = lessons.all((Texts(queries.texts, queries.vectors), columns))
+    texts, vectors, columns = lessons.all(_with_none(queries, lessons.routes))
     return train_head(texts, vectors, columns, lessons.routes, start=base, steps=STEPS, checkpoint=checkpoint)
+
+
+def _with_none(queries: Queries, routes: int) -> tuple[Texts, Owners]:
+    """Queries as examples; those out of scope belong to the column behind the routes."""
+    columns = np.where(queries.columns < 0, routes, queries.columns).astype(np.int32)
+    return Texts(queries.texts, queries.vectors), columns
 
 
 def _asked(model: DecisionModel, examples: Examples, queries: Queries) -> tuple[Rows, Floats]:

@@ -14,6 +14,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.models import is_picture
+
 Ints = NDArray[np.int64]
 Floats32 = NDArray[np.float32]
 
@@ -137,6 +139,8 @@ def inverse_document_frequency(bags: Bags) -> Floats32:
 
 # ---------------------------------------------------------------------------------------------------------- hashing
 def _words(text: str) -> list[str]:
+    if is_picture(text):
+        return []
     text = text[:READ_CHARACTERS]
     return _WORD.findall(text.lower()) if text.isascii() else _words_of_any_language(text)
 

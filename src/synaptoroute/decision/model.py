@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread_for_training
 from synaptoroute.decision.evidence import Evidence, Grouped, Stored, Vocabulary, gather
+from synaptoroute.decision.first_stage import FirstStage, Trials, first_choices, first_stage, train_first
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, Floats, Gate, Kinds, prior_gate, shares
 from synaptoroute.decision.head import STEPS, Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.kernel import TRIED, Kernel, train_kernel
+from synaptoroute.decision.languages import Languages
+from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
+from synaptoroute.decision.tie import Choices
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -134,6 +138,15 @@ class Lessons:
         """How many columns there are."""
         return self.examples.routes
 
+    def seen_by(self, encode: Callable[[Sequence[str]], Vectors]) -> Lessons:
+        """The same texts with the vectors that another encoder gives them."""
+        examples, names = self.examples, self.names
+        return Lessons(
+            replace(examples, vectors=encode(examples.texts)),
+            replace(self.outside, vectors=encode(self.outside.texts)),
+            None if names is None else replace(names, vectors=encode(names.texts)),
+        )
+
     def all(self, *more: tuple[Texts, Owners]) -> tuple[list[str], Vectors, Owners]:
         """Texts, vectors and columns of everything, with more if given; ``routes`` is the column of "none"."""
         parts: list[tuple[Texts, Owners]] = [
@@ -157,12 +170,16 @@ class DecisionModel:
         vocabulary: Of the same columns.
         gate: Calibrated by cross-fitting.
         kernel: Of the same columns, where cross-fitting found that it helps.
+        languages: What brings the gate's confidences to one scale, where labelled queries found that it helps.
+        first: Of the same columns, over other vectors, where there is to be a first stage.
     """
 
     head: Head
     vocabulary: Vocabulary
     gate: Gate
     kernel: Kernel | None = None
+    languages: Languages | None = None
+    first: FirstStage | None = None
 
     def ask(
         self,
@@ -188,54 +205,84 @@ class DecisionModel:
         )
 
 
-def learn(lessons: Lessons, checkpoint: Checkpoint = no_checkpoint) -> DecisionModel:
+def learn(
+    lessons: Lessons,
+    checkpoint: Checkpoint = no_checkpoint,
+    held_out: list[Choices] | None = None,
+    *,
+    first: Lessons | None = None,
+) -> DecisionModel:
     """Train on everything, calibrate on what was held out; deterministic.
 
     Args:
         lessons: Of a table for which there is an ``effort_for``.
         checkpoint: Called at every step, from several threads; whatever it raises ends the training.
+        held_out: What was made of held-out utterances is put in here.
+        first: The same lessons with the vectors of a first stage, if there is to be one.
     """
     examples = lessons.examples
     effort = effort_for(len(examples), examples.routes)
     assert effort is not None  # noqa: S101 - the caller asked
     tasks: list[Callable[[], Any]] = [
         partial(_trained, lessons, effort, effort.steps, checkpoint),
-        partial(cross_fitted, lessons, effort, checkpoint),
+        partial(cross_fitted, lessons, effort, checkpoint, held_out, first),
     ]
     with one_blas_thread_for_training():
         answers = in_parallel(lambda task: task(), tasks)
         model: DecisionModel = answers[0]
-        with_kernel, features, kinds = answers[1]
+        with_kernel, features, kinds, trials = answers[1]
         kernel = train_kernel(examples.vectors, examples.columns, examples.routes) if with_kernel else None
+        its_head = first_head(first, model.head, effort.steps, checkpoint) if first and trials else None
     gate = model.gate.fitted(features, kinds, shares(kinds)) if len(kinds) else model.gate
-    learned: DecisionModel = replace(model, gate=gate, kernel=kernel)
+    stage = first_stage(its_head, trials, gate, DEFAULT_MIN_CONFIDENCE) if its_head and trials else None
+    learned: DecisionModel = replace(model, gate=gate, kernel=kernel, first=stage)
     return learned
 
 
+def first_head(first: Lessons, full: Head, steps: int, checkpoint: Checkpoint, *more: tuple[Texts, Owners]) -> Head:
+    """The head of a first stage beside the full path's, of the same lessons with the vectors of that stage."""
+    texts, vectors, columns = first.all(*more)
+    return train_first(full, texts, vectors, columns, first.routes, steps=steps, checkpoint=checkpoint)
+
+
 def cross_fitted(
-    lessons: Lessons, effort: Effort, checkpoint: Checkpoint = no_checkpoint
-) -> tuple[bool, Floats, Kinds]:
+    lessons: Lessons,
+    effort: Effort,
+    checkpoint: Checkpoint = no_checkpoint,
+    held_out: list[Choices] | None = None,
+    first: Lessons | None = None,
+) -> tuple[bool, Floats, Kinds, Trials | None]:
     """Features of texts that a head has not seen, and what each turned out to be.
 
     In each fold a head is trained without a part of every route's utterances, without some routes altogether, and
     without half of the outside texts, and then asked about all three: the first are in scope and RIGHT or WRONG, the
-    second NEAR, the third FAR.
+    second NEAR, the third FAR. What was made of the first kind is put into ``held_out``.
 
     Returns:
-        Whether more of the first kind are right with the kernel, and with it or without it features (m, 6) and
-        kinds (m,).
+        Whether more of the first kind are right with the kernel; with it or without it features (m, 6) and kinds
+        (m,); and the trials of a first stage, if there is to be one and the head reads n-grams.
     """
     folds = _folds(lessons, effort)
-    found = in_parallel(lambda fold: fold.asked(effort, checkpoint), folds)
+    # The same texts are held out, for which ones does not depend on their vectors.
+    twins: Sequence[_Fold | None] | None = None
+    if first is not None and effort.reads_ngrams:
+        twins = _folds(first, effort)
+    pairs = zip(folds, twins or [None] * len(folds), strict=True)
+    found = in_parallel(lambda pair: pair[0].asked(effort, checkpoint, pair[1]), pairs)
     if not found:
-        return False, np.empty((0, 6)), np.empty(0, np.int8)
-    plain, lifted = ([fold[choice] for fold in found] for choice in (0, 1))
-    rights = [sum(int((kinds == RIGHT).sum()) for _, kinds in choice) for choice in (plain, lifted)]
+        return False, np.empty((0, 6)), np.empty(0, np.int8), None if twins is None else Trials.none()
+    plain, lifted = [each.plain for each in found], [each.lifted for each in found]
+    rights = [sum(int((fold.kinds == RIGHT).sum()) for fold in choice) for choice in (plain, lifted)]
     chosen = lifted if rights[1] > rights[0] else plain
+    if held_out is not None:
+        held_out.extend(fold.choices for fold in chosen)
+    both = zip(chosen, found, strict=True)
+    trials = [fold.beside(each.first) for fold, each in both if each.first is not None]
     return (
         chosen is lifted,
-        np.concatenate([features for features, _ in chosen]),
-        np.concatenate([kinds for _, kinds in chosen]),
+        np.concatenate([fold.features for fold in chosen]),
+        np.concatenate([fold.kinds for fold in chosen]),
+        Trials.together(trials) if trials else None,
     )
 
 
@@ -271,38 +318,113 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Answers:
+    """Of all that a fold's head was asked, and what it made of utterances in scope.
+
+    Attributes:
+        features: Inputs of the gate (m, 6).
+        kinds: (m,).
+        firsts: First choices, in the columns of the fold (m,).
+        choices: Of the utterances in scope.
+    """
+
+    features: Floats
+    kinds: Kinds
+    firsts: Rows
+    choices: Choices
+
+    def beside(self, first: _FirstAnswers) -> Trials:
+        """These are the full path's; those are of the first stage, to the same texts."""
+        return Trials(
+            full=self.features,
+            first=first.seen,
+            same=self.firsts == first.firsts,
+            right=first.right,
+            kinds=self.kinds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstAnswers:
+    """What it sees of the same texts (m, 4), its first choices, and whether they are right (m,)."""
+
+    seen: Floats
+    firsts: Rows
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The answers of one fold without a kernel and with one, and those of a first stage."""
+
+    plain: _Answers
+    lifted: _Answers
+    first: _FirstAnswers | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Fold:
-    """What one fold's head is trained on, and what it is asked."""
+    """What one fold's head is trained on, and what it is asked; ``known`` are the columns that it has."""
 
     lessons: Lessons
+    known: Rows
     held_out: tuple[Texts, Rows]
     strangers: Texts
     outside: Texts
 
-    def asked(self, effort: Effort, checkpoint: Checkpoint) -> tuple[tuple[Floats, Kinds], tuple[Floats, Kinds]]:
-        """Features and kinds, without a kernel and with one."""
+    def asked(self, effort: Effort, checkpoint: Checkpoint, first: _Fold | None) -> _Found:
+        """What its heads make of what is held out, and the head of a first stage if that has such a fold, too."""
         plain = _trained(self.lessons, effort, FOLD_STEPS, checkpoint)
         examples = self.lessons.examples
         if not effort.reads_ngrams:
             answers = self._answers(plain)
-            return answers, answers
+            return _Found(answers, answers)
         kernel = train_kernel(examples.vectors, examples.columns, examples.routes, landmarks=TRIED)
-        return self._answers(plain), self._answers(replace(plain, kernel=kernel))
+        others = None
+        if first is not None:
+            head = first_head(first.lessons, plain.head, FOLD_STEPS, checkpoint)
+            others = first._answers_of_first(head, plain)  # noqa: SLF001 - of its own kind
+        return _Found(self._answers(plain), self._answers(replace(plain, kernel=kernel)), others)
 
-    def _answers(self, model: DecisionModel) -> tuple[Floats, Kinds]:
+    def _answers(self, model: DecisionModel) -> _Answers:
         stored, groups = self.lessons.examples.grouped, np.arange(self.lessons.routes)
-        features, found = [np.empty((0, 6))], [np.empty(0, np.int8)]
+        features, found, firsts = [np.empty((0, 6))], [np.empty(0, np.int8)], [np.empty(0, np.int64)]
         queries, expected = self.held_out
-        for kind, texts in ((RIGHT, queries), (NEAR, self.strangers), (FAR, self.outside)):
-            if not texts.texts:
-                continue
+        none = np.empty((0, 1))
+        choices = Choices([], queries.vectors, self.known[expected], none.astype(np.int64), none, features[0])
+        for kind, texts in self._parts:
             evidence = model.ask(stored, groups, texts.texts, texts.vectors, candidates=5)
             kinds = np.full(len(texts.texts), kind, np.int8)
             if kind == RIGHT:
                 kinds[evidence.columns[:, 0] != expected] = WRONG
+                columns = self.known[evidence.columns]
+                choices = replace(
+                    choices,
+                    texts=texts.texts,
+                    columns=columns,
+                    probabilities=evidence.probabilities,
+                    features=evidence.features,
+                )
             features.append(evidence.features)
             found.append(kinds)
-        return np.concatenate(features), np.concatenate(found)
+            firsts.append(evidence.columns[:, 0])
+        return _Answers(np.concatenate(features), np.concatenate(found), np.concatenate(firsts), choices)
+
+    def _answers_of_first(self, head: Head, full: DecisionModel) -> _FirstAnswers:
+        seen, firsts, right = [Trials.none().first], [np.empty(0, np.int64)], [np.empty(0, bool)]
+        for kind, texts in self._parts:
+            chosen = first_choices(head, full.head, full.vocabulary, texts.texts, texts.vectors)
+            seen.append(chosen.seen)
+            firsts.append(chosen.columns[:, 0])
+            inside = kind == RIGHT
+            right.append(firsts[-1] == self.held_out[1] if inside else np.zeros(len(texts.texts), bool))
+        return _FirstAnswers(np.concatenate(seen), np.concatenate(firsts), np.concatenate(right))
+
+    @property
+    def _parts(self) -> list[tuple[int, Texts]]:
+        """What it is asked, by the kind that each is at best; without those that are empty."""
+        parts = ((RIGHT, self.held_out[0]), (NEAR, self.strangers), (FAR, self.outside))
+        return [(kind, texts) for kind, texts in parts if texts.texts]
 
 
 def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
@@ -327,6 +449,7 @@ def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
         folds.append(
             _Fold(
                 Lessons(training, outside.part(half), names),
+                np.flatnonzero(number >= 0),
                 (queries, number[columns]),
                 strangers,
                 outside.part(~half),

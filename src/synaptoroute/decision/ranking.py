@@ -27,12 +27,14 @@ class Ranking:
         scores: Cosine of each route's nearest utterance.
         rows: That utterance's row.
         confidences: Probability that the route is right.
+        reranked: Which queries a reranker has decided (n,); None if it was asked about none.
     """
 
     owners: Ints
     scores: Floats
     rows: Ints
     confidences: Floats
+    reranked: NDArray[np.bool_] | None = None
 
 
 def by_neighbours(owners: Ints, scores: Floats, rows: Ints, calibration: Calibration) -> Ranking:
@@ -52,19 +54,28 @@ def by_model(evidence: Evidence, gate: Gate, owners: Ints) -> Ranking:
         gate: Says how far to believe the first candidate; what is left goes to the others by their probabilities.
         owners: The owner of each column of the head.
     """
-    in_scope, right = gate.probabilities(evidence.features)
-    confidences = [
-        _shared(*row) for row in zip(in_scope.tolist(), right.tolist(), evidence.probabilities.tolist(), strict=True)
-    ]
     return Ranking(
         owners[evidence.columns],
         evidence.scores.astype(np.float64),
         evidence.rows,
-        np.array(confidences).reshape(evidence.columns.shape),
+        shared_confidences(gate, evidence.features, evidence.probabilities),
     )
 
 
-def _shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
+def shared_confidences(gate: Gate, features: Floats, probabilities: Floats) -> Floats:
+    """Confidences of the candidates of n texts (n, k).
+
+    Args:
+        gate: Says how far to believe the first candidate; what is left goes to the others by their probabilities.
+        features: The gate's inputs (n, 6).
+        probabilities: The head's, best first (n, k).
+    """
+    in_scope, right = gate.probabilities(features)
+    confidences = [shared(*row) for row in zip(in_scope.tolist(), right.tolist(), probabilities.tolist(), strict=True)]
+    return np.array(confidences).reshape(probabilities.shape)
+
+
+def shared(in_scope: float, right: float, probabilities: list[float]) -> list[float]:
     """Confidences of candidates of these probabilities, never rising."""
     confidences = [in_scope * right]
     rest = in_scope * (1 - right) / max(1 - probabilities[0], 1e-12)

@@ -119,7 +119,10 @@ class TwoStage:
             for start in range(0, len(vectors), AT_ONCE)
         ]
         return Ranking(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in Ranking.__dataclass_fields__)
+            owners=np.concatenate([part.owners for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            rows=np.concatenate([part.rows for part in parts]),
+            confidences=np.concatenate([part.confidences for part in parts]),
         )
 
     def _rank(self, index: Proposing, vectors: Vectors, k: int, allow: Mask | None, *, exact: bool) -> Ranking:

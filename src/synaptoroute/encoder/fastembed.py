@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from synaptoroute.encoder.base import Vectors
+from synaptoroute.encoder.networks import Provider, require_providers
 from synaptoroute.errors import EncoderOutputError, EncoderUnavailableError, InvalidInputError, MissingExtraError
 from synaptoroute.forking import PerProcess
 
@@ -26,6 +28,7 @@ BATCH = 8
 HUB_ANSWERS_WITHIN_S = 2.5
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
+_STATIC = "StaticTextEmbedding"
 _DYNAMIC = b"DynamicQuantize"
 _CHUNK_BYTES = 1 << 20
 
@@ -41,20 +44,30 @@ class FastEmbedEncoder:
     a text's vector moves with its batch by rounding at most (about 1e-7). Dynamically quantised models scale
     activations over a whole batch, which would make a vector depend on its neighbours, so they get one text at a time.
 
-    Queries and utterances are encoded alike, without the prefixes some models (e5, bge v1) want: put them into the
-    texts if you need them. Texts past the model's own limit, mostly 512 tokens, are cut there.
+    Static models (minishlab/potion-base-8M and its like) are tables of token vectors, summed by NumPy: far faster, and
+    less accurate, for no word is read in its context. A text in which one knows no token gets a row that is near to
+    none.
+
+    Queries and utterances go through fastembed's ``query_embed`` and ``passage_embed``, which differ for models with
+    tasks (jina-embeddings-v3). The prefixes that others want (e5, bge v1) fastembed does not put there: pass them.
+    Texts past the model's own limit, mostly 512 tokens, are cut there.
 
     Args:
         model_name: A name in ``fastembed.TextEmbedding.list_supported_models()``, or one added there.
-        threads: Cores one batch may use; all by default.
+        threads: Cores one batch may use; all by default. A static model takes one.
         model_path: Folder with the model's files, named as in its repository; nothing is downloaded then.
-        providers: onnxruntime execution providers, in order of preference; fastembed's choice by default.
+        providers: onnxruntime execution providers, in order of preference, each a name or (name, options);
+            fastembed's choice by default.
+        cuda: Compute with CUDA or not at all, instead of ``providers``.
+        query_prefix: Put before every query, such as "query: " for e5.
+        prefix: Put before every utterance, such as "passage: ". To match like with like, give both the same.
 
     Raises:
         MissingExtraError: The package fastembed is not installed.
-        InvalidInputError: fastembed has no model of that name.
-        EncoderUnavailableError: The files are not there and cannot be downloaded. A hub that does not answer is
-            given up after 2.5 seconds; one that breaks off in the middle of a download is retried by fastembed.
+        InvalidInputError: fastembed has no model of that name, or the arguments contradict.
+        EncoderUnavailableError: A provider is absent. Or the files are not there and cannot be downloaded: a hub that
+            does not answer is given up after 2.5 seconds; one that breaks off in the middle of a download is retried
+            by fastembed.
     """
 
     #: Who makes the vectors, as OpenTelemetry names them.
@@ -66,11 +79,15 @@ class FastEmbedEncoder:
         *,
         threads: int | None = None,
         model_path: str | Path | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[Provider] | None = None,
+        cuda: bool = False,
+        query_prefix: str = "",
+        prefix: str = "",
     ) -> None:
         self._requested = model_name
-        self._options: dict[str, Any] = {"threads": threads, "providers": providers}
         self._dim = _registered_dim(model_name)
+        self._query_prefix, self._prefix = query_prefix, prefix
+        self._options = _options(model_name, threads, providers, cuda=cuda)
         found = self._from_cache_or_hub() if model_path is None else self._found(specific_model_path=str(model_path))
         description: Any = found.model.model_description  # type: ignore[attr-defined] # every fastembed model has one
         self._name = str(description.model)
@@ -82,9 +99,13 @@ class FastEmbedEncoder:
         # The class decides the pooling, which fastembed has changed between releases for the same model; models
         # added by the user keep it in a mapping.
         added = getattr(found.model, "POSTPROCESSING_MAPPING", {}).get(self._name)
-        digest = hashlib.sha256(f"{self._name}|{type(found.model).__name__}|{added}".encode())
+        kind = type(found.model).__name__
+        digest = hashlib.sha256(f"{self._name}|{kind}|{added}".encode())
+        if query_prefix or prefix:
+            digest.update(json.dumps([query_prefix, prefix]).encode())
         dynamic = [_hash_into(digest, path) for path in weights + tokenizer if path.exists()]
-        self._batch = 1 if any(dynamic) else BATCH
+        # Static vectors are sums, which a batch would add up in another order.
+        self._batch = 1 if any(dynamic) or kind == _STATIC else BATCH
         self._fingerprint = f"{self._name.split('/')[-1]}-{digest.hexdigest()[:16]}"
         self._model: PerProcess[TextEmbedding] = PerProcess()
 
@@ -100,29 +121,34 @@ class FastEmbedEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the weights, the tokenizer and the pooling; the same wherever the files were read from."""
+        """Changes with weights, tokenizer, pooling and prefixes; the same wherever the files were read from."""
         return self._fingerprint
 
     def __repr__(self) -> str:
         return f"FastEmbedEncoder({self.name!r}, dim={self.dim}, fingerprint={self.fingerprint!r})"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows, float32 (len(texts), dim), in order.
-
-        A text in which a static model knows no token has a row of zeros.
+        """Unit rows of utterances, float32 (len(texts), dim), in order.
 
         Raises:
             EncoderUnavailableError: fastembed cannot load the files.
             EncoderOutputError: The files are those of a model with another dim.
         """
+        return self._encoded(self._prefix, texts, "passage_embed")
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of queries; raises as ``encode``."""
+        return self._encoded(self._query_prefix, texts, "query_embed")
+
+    def _encoded(self, prefix: str, texts: Sequence[str], side: Literal["passage_embed", "query_embed"]) -> Vectors:
         vectors = np.empty((len(texts), self.dim), np.float32)
         if not texts:
             return vectors
-        model = self._model.get(self._load)
+        embed = getattr(self._model.get(self._load), side)
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), self._batch):
             rows = by_length[start : start + self._batch]
-            encoded = np.array(list(model.embed([texts[row] for row in rows], batch_size=self._batch)), np.float32)
+            encoded = np.array(list(embed([prefix + texts[row] for row in rows], batch_size=self._batch)), np.float32)
             if encoded.shape != (len(rows), self.dim):
                 raise EncoderOutputError(
                     f"the model in {self._folder} returned {encoded.shape} for {len(rows)} texts, wanted "
@@ -130,6 +156,7 @@ class FastEmbedEncoder:
                 )
             vectors[rows] = encoded
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors[lengths[:, 0] == 0] = 1 / np.sqrt(np.float32(self.dim))
         lengths[lengths == 0] = 1
         unit: Vectors = vectors / lengths
         return unit
@@ -186,6 +213,26 @@ def _registered_dim(model_name: str) -> int:
         raise InvalidInputError(
             f"fastembed has no model {model_name!r}; see TextEmbedding.list_supported_models() and add_custom_model()"
         ) from None
+
+
+def _options(
+    model_name: str, threads: int | None, providers: Sequence[Provider] | None, *, cuda: bool
+) -> dict[str, Any]:
+    """What fastembed takes for these arguments."""
+    from fastembed.text.static_embedding import supported_static_models
+
+    if cuda and providers is not None:
+        raise InvalidInputError("cuda=True and providers are both given; the one says what the others would be")
+    wanted: Sequence[Provider] | None = ["CUDAExecutionProvider"] if cuda else providers
+    if model_name.lower() in {model.model.lower() for model in supported_static_models}:
+        if wanted is not None:
+            raise InvalidInputError(f"{model_name} is a static model, which NumPy runs: leave cuda and providers out")
+        return {}
+    if wanted is not None:
+        from onnxruntime import get_available_providers
+
+        require_providers(wanted, get_available_providers(), model_name)
+    return {"threads": threads, "providers": wanted}
 
 
 def _repository(model_name: str) -> str | None:

@@ -7,13 +7,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from synaptoroute.encoder.base import Vectors
+from synaptoroute.encoder.remote import CONCURRENCY, check_limits, encode_remotely, host_of, spare_key, unit_rows
 from synaptoroute.errors import (
     EncoderError,
     EncoderOutputError,
@@ -40,8 +40,13 @@ _RESIZABLE = "text-embedding-3"
 class OpenAIEncoder:
     """An embeddings model behind OpenAI's API; float32 unit vectors of 1,536 numbers by default.
 
-    Many texts are sent in several requests, one after the other. Timeouts and retries (of timeouts, lost connections,
-    429 and 5xx, with backoff) are the official client's. A forked child opens connections of its own.
+    Azure, Ollama, vLLM, TEI, infinity and others speak it too: pass ``base_url`` and ``dim``, and ``batch_size`` where
+    the server takes fewer texts (docs/encoders.md has a line for each). Vectors are asked for in base64; a server that
+    sends numbers instead is understood.
+
+    Many texts are sent in several requests, up to ``concurrency`` of one call at once. Timeouts and retries (of
+    timeouts, lost connections, 408, 409, 429 and 5xx; as long as the server asks for, else with exponential backoff
+    and jitter) are the official client's. A forked child opens connections of its own.
 
     A text must not be longer than the model accepts (8,192 tokens at OpenAI): the server refuses it, it is not cut.
 
@@ -57,6 +62,10 @@ class OpenAIEncoder:
         max_retries: Attempts after the first. All together can take (1 + max_retries) times the timeout and waits of
             at most 8 seconds, or what the server asks for, up to 2 minutes each.
         batch_size: Most texts in one request, 1 to 2,048; some servers accept only 32.
+        concurrency: Requests of one call under way at once.
+        query_prefix: Put before every query, where the model behind the server was trained with one ("query: " for e5,
+            "search_query: " for nomic-embed-text).
+        prefix: Put before every utterance, such as "passage: ". To match like with like, give both the same.
 
     Raises:
         MissingExtraError: The package openai is not installed.
@@ -78,6 +87,9 @@ class OpenAIEncoder:
         timeout_s: float = 30.0,
         max_retries: int = 3,
         batch_size: int = MAX_INPUTS,
+        concurrency: int = CONCURRENCY,
+        query_prefix: str = "",
+        prefix: str = "",
     ) -> None:
         try:
             from openai import AsyncOpenAI
@@ -87,20 +99,22 @@ class OpenAIEncoder:
             raise InvalidInputError("client is an AsyncOpenAI, wanted an OpenAI; the router brings its own threads")
         if client is not None and (base_url is not None or api_key is not None):
             raise InvalidInputError("client comes with its own base_url and api_key; give either it or them")
-        if not 1 <= batch_size <= MAX_INPUTS:
-            raise InvalidInputError(f"batch_size is {batch_size}, wanted 1 to {MAX_INPUTS:,}")
+        check_limits(concurrency, batch_size, MAX_INPUTS)
         self._model = model
         self._dim = _checked_dim(model, dim)
         self._request: dict[str, Any] = {"model": model, "encoding_format": "base64"}
         if dim is not None and model.startswith(_RESIZABLE):
             self._request["dimensions"] = dim
-        self._batch_size = batch_size
+        self._batch_size, self._concurrency = batch_size, concurrency
+        self._query_prefix, self._prefix = query_prefix, prefix
         self._given = client
         self._own: PerProcess[OpenAI] = PerProcess()
         self._settings: dict[str, Any] = {"base_url": base_url, "timeout": timeout_s, "max_retries": max_retries}
-        self._settings["api_key"] = api_key or _spare_key(base_url)
-        self._server = _host(str(getattr(self._client(), "base_url", "")))
-        identity = json.dumps([self._server, model, self._dim])
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        self._settings["api_key"] = api_key or spare_key(base_url, "OPENAI_API_KEY")
+        self._server = host_of(str(getattr(self._client(), "base_url", "")))
+        prefixes = [query_prefix, prefix] if query_prefix or prefix else []
+        identity = json.dumps([self._server, model, self._dim, *prefixes])
         self._fingerprint = f"{model}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     @property
@@ -115,7 +129,7 @@ class OpenAIEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with server, model and dim. That a server changed the model behind a name, nobody can see."""
+        """Changes with server, model, dim and prefixes. A change of the model behind its name, nobody can see."""
         return self._fingerprint
 
     def __repr__(self) -> str:
@@ -129,37 +143,26 @@ class OpenAIEncoder:
             EncoderOutputError: It answered with something else than one finite vector of length dim for each text.
             EncoderError: It refused the request, or failed after all retries.
         """
-        vectors = np.empty((len(texts), self.dim), np.float32)
-        for rows in _requests(texts, self._batch_size):
-            vectors[rows] = self._unit_vectors(self._answer(list(texts[rows])), rows.stop - rows.start)
-        return vectors
+        return self._encoded(self._prefix, texts)
 
-    def _answer(self, texts: list[str]) -> Any:
-        """The server's answer. No message tells the key, the credentials in a URL or a text."""
-        import openai
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of queries; raises as ``encode``."""
+        return self._encoded(self._query_prefix, texts)
 
-        try:
-            return self._client().embeddings.create(input=texts, **self._request)
-        except openai.APITimeoutError as exc:
-            raise EncoderUnavailableError(
-                f"{self._server} did not answer in time, retries included; raise timeout_s or see if it is overloaded"
-            ) from exc
-        except openai.APIConnectionError as exc:
-            raise EncoderUnavailableError(
-                f"{self._server} cannot be reached ({exc.__cause__}); see if it runs and base_url is right"
-            ) from exc
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as exc:
-            # Without the cause: these answers like to repeat the key.
-            raise EncoderUnavailableError(
-                f"{self._server} refused the API key ({exc.status_code}); see api_key or OPENAI_API_KEY"
-            ) from None
-        except openai.APIStatusError as exc:
-            raise EncoderError(
-                f"{self._server} answered {exc.status_code} ({exc.code or type(exc).__name__}) to {len(texts)} texts "
-                f"for {self.name}; its own words are in the cause"
-            ) from exc
-        except (openai.OpenAIError, ValueError) as exc:
-            raise EncoderOutputError(f"{self._server} sent no embeddings answer: {type(exc).__name__}") from exc
+    def _encoded(self, prefix: str, texts: Sequence[str]) -> Vectors:
+        return encode_remotely(
+            [prefix + text for text in texts] if prefix else texts,
+            self.dim,
+            self._asked,
+            most=self._batch_size,
+            most_bytes=MAX_REQUEST_BYTES,
+            concurrency=self._concurrency,
+        )
+
+    def _asked(self, texts: list[str]) -> Vectors:
+        with speaking_openai(self._server, self.name, len(texts)):
+            answer = self._client().embeddings.create(input=texts, **self._request)
+        return self._unit_vectors(answer, len(texts))
 
     def _unit_vectors(self, answer: Any, count: int) -> Vectors:
         items = getattr(answer, "data", None)
@@ -169,30 +172,9 @@ class OpenAIEncoder:
         indexes = [getattr(item, "index", None) for item in items]
         if not all(isinstance(index, int) for index in indexes) or set(indexes) != set(range(count)):
             raise EncoderOutputError(f"{self._server} answered with indexes other than 0 to {count - 1}, each once")
-        vectors = np.empty((count, self.dim), np.float32)
-        for index, item in zip(indexes, items, strict=True):
-            vectors[index] = self._decoded(getattr(item, "embedding", None))
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise EncoderOutputError(f"{self._server} answered with a NaN, infinite or zero vector")
-        unit: Vectors = vectors / lengths
-        return unit
-
-    def _decoded(self, embedding: object) -> Vectors:
-        """One vector, sent as base64 of little-endian float32 or, by servers that know no base64, as numbers."""
-        try:
-            if isinstance(embedding, str):
-                vector = np.frombuffer(base64.b64decode(embedding), "<f4")
-            else:
-                vector = np.asarray(embedding, np.float32)
-        except (TypeError, ValueError) as exc:
-            raise EncoderOutputError(f"{self._server} answered with something else than vectors: {exc}") from exc
-        if vector.shape != (self.dim,):
-            raise EncoderOutputError(
-                f"{self._server} answered with a vector of shape {vector.shape}, wanted ({self.dim},); "
-                f"pass dim=<the length {self.name} has there>"
-            )
-        return vector
+        rows = dict(zip(indexes, items, strict=True))
+        sent = [decoded(getattr(rows[row], "embedding", None), self._server) for row in range(count)]
+        return unit_rows(sent, count, self.dim, server=self._server, name=self.name)
 
     def _client(self) -> OpenAI:
         return self._given if self._given is not None else self._own.get(self._connect)
@@ -219,32 +201,49 @@ def _checked_dim(model: str, dim: int | None) -> int:
     return dim
 
 
-def _requests(texts: Sequence[str], most: int) -> Iterator[slice]:
-    """Consecutive slices of at most ``most`` texts and 300,000 bytes; a larger text goes alone."""
-    start, size = 0, 0
-    for row, text in enumerate(texts):
-        text_bytes = len(text.encode())
-        if row > start and (row - start == most or size + text_bytes > MAX_REQUEST_BYTES):
-            yield slice(start, row)
-            start, size = row, 0
-        size += text_bytes
-    if texts:
-        yield slice(start, len(texts))
-
-
-def _spare_key(base_url: str | None) -> str | None:
-    """The client insists on a key; a server on this machine mostly wants none."""
-    host = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL", "")).hostname
-    if os.environ.get("OPENAI_API_KEY") or not host:
-        return None
+def decoded(embedding: object, server: str) -> object:
+    """One vector, sent as base64 of little-endian float32 or, by servers that know no base64, as numbers."""
+    if not isinstance(embedding, str):
+        return embedding
     try:
-        local = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    return "not-needed" if local else None
+        return np.frombuffer(base64.b64decode(embedding), "<f4")
+    except ValueError as exc:
+        raise EncoderOutputError(f"{server} answered with something else than vectors: {exc}") from exc
 
 
-def _host(url: str) -> str:
-    """Host and port of a URL, without the credentials it may carry."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or "the given client"
+@contextmanager
+def speaking_openai(server: str, name: str, count: int, *, key: str = "api_key or OPENAI_API_KEY") -> Iterator[None]:
+    """Turns what the official client raises into this package's errors.
+
+    No message tells the key, the credentials in a URL or a text.
+
+    Args:
+        server: Host and port.
+        name: The model's name.
+        count: Texts in the request.
+        key: Where the key comes from.
+    """
+    import openai
+
+    try:
+        yield
+    except openai.APITimeoutError as exc:
+        raise EncoderUnavailableError(
+            f"{server} did not answer in time, retries included; raise timeout_s or see if it is overloaded"
+        ) from exc
+    except openai.APIConnectionError as exc:
+        raise EncoderUnavailableError(
+            f"{server} cannot be reached ({exc.__cause__}); see if it runs and base_url is right"
+        ) from exc
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as exc:
+        # Without the cause: these answers like to repeat the key.
+        raise EncoderUnavailableError(f"{server} refused the API key ({exc.status_code}); see {key}") from None
+    except openai.APIStatusError as exc:
+        code = getattr(exc, "code", None) or type(exc).__name__
+        fewer = "; if it takes fewer texts at once, pass batch_size" if count > 1 and exc.status_code < 429 else ""
+        raise EncoderError(
+            f"{server} answered {exc.status_code} ({code}) to {count} texts "
+            f"for {name}{fewer}; its own words are in the cause"
+        ) from exc
+    except (openai.OpenAIError, ValueError) as exc:
+        raise EncoderOutputError(f"{server} sent no embeddings answer: {type(exc).__name__}") from exc

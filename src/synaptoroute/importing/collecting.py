@@ -115,8 +115,9 @@ class Collector:
         """
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self.warn("threshold", place, f"the threshold of {name!r} is no number and was left out")
+        # A cosine, a distance and a probability are all below 2; an int may be too large for a float.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -2 <= value <= 2:
+            self.warn("threshold", place, f"the threshold of {name!r} is no number between -2 and 2, and was left out")
             return
         default = any(math.isclose(value, each, abs_tol=1e-6) for each in defaults)
         self._thresholds[name] = ForeignThreshold(value=float(value), scale=scale, default=default)

@@ -203,10 +203,10 @@ def _collected(file_format: str, rows: Iterable[Row]) -> Imported:
         found.inform(
             "out_of_scope",
             "the rows",
-            f"{without:,} rows have no route and were left out: as queries out of scope they belong into fit",
+            f"{without:,} without a route were left out: as queries out of scope they belong into fit",
         )
     if numbered:
-        found.warn("name", "the rows", f"{numbered:,} rows name their route by a number, which became its name")
+        found.warn("name", "the rows", f"{numbered:,} name their route by a number, which became its name")
     for route, texts in utterances.items():
         found.route(places[route], route, texts)
     return found.finish()

@@ -33,6 +33,9 @@ _LOOKED_AT_SEARCHING = 128
 _ROWS_AT_ONCE = 1 << 16
 #: Rounds of joining rows that no path leads to. One was enough at 60,000 rows and 2 threads.
 _ROUNDS = 4
+#: Rows up to which they are looked for. One search for all takes time with the square of the rows: 0.2 s for 100,000,
+#: and for five million it had not ended after six minutes. Looking for each by itself took longer still.
+_JOINED = 1_000_000
 
 Progress = Callable[[int, int], object]
 
@@ -76,7 +79,8 @@ class HnswGraph:
 
         With one thread, the same rows give the same graph, bit for bit. More are faster, but rows added at the same
         time can miss each other and end up with no path to them (usearch issue #735; 5 of 60,000 with 2 threads), so
-        such rows are looked for and added again.
+        such rows are looked for and added again, in graphs of up to a million rows. Of larger ones, a few rows in
+        100,000 are found by exact search alone.
 
         Args:
             vectors: Unit rows.
@@ -89,9 +93,8 @@ class HnswGraph:
             native.add(np.arange(start, start + len(part)), part, threads=threads)
             if progress:
                 progress(start + len(part), len(vectors))
-        missed = np.arange(len(vectors))
-        for _ in range(_ROUNDS):
-            missed = _missed(native, vectors, missed, threads)
+        for _ in range(_ROUNDS if len(vectors) <= _JOINED else 0):
+            missed = _missed(native, vectors)
             if not len(missed):
                 break
             native.add(missed, vectors[missed], threads=1)
@@ -121,7 +124,12 @@ class HnswGraph:
 
     def search(self, queries: Vectors, count: int) -> Rows:
         """See ``Graph.search``. One core; a batch goes to usearch as one call."""
-        return _nearest(self._native, queries, count, threads=1)
+        found = self._native.search(np.ascontiguousarray(queries), count, threads=1)
+        rows = np.atleast_2d(found.keys).astype(np.int64)
+        if hasattr(found, "counts"):
+            # usearch fills a batch up with key 0, which is a row.
+            rows[np.arange(rows.shape[1]) >= found.counts[:, None]] = -1
+        return rows
 
 
 def _native(dim: int) -> Index:
@@ -151,36 +159,12 @@ def _restored(path: Path, *, view: bool) -> Index:
     return native
 
 
-def _missed(native: Index, vectors: Vectors, among: Rows, threads: int) -> Rows:
-    """Of these rows, those that a search for their own vector does not find, nor another row of the same vector.
-
-    Looking at few rows finds 98 of 100 in half the time, so only the others are looked for as a query would be. One
-    search for all rows would tell as much, but takes time with the square of the rows: 0.2 s for 100,000, and for five
-    million it had not ended after six minutes.
-    """
-    for looked_at, count in ((_LINKS, 8), (_LOOKED_AT_SEARCHING, _LINKS)):
-        native.expansion_search = looked_at  # type: ignore[misc] # its setter has a name that mypy does not expect
-        parts = [among[start : start + _ROWS_AT_ONCE] for start in range(0, len(among), _ROWS_AT_ONCE)]
-        lost = [among[:0]]
-        for part in parts:
-            own = np.ascontiguousarray(vectors[part])
-            found = _nearest(native, own, count, threads)
-            at = np.flatnonzero((found != part[:, None]).all(axis=1))
-            twin = (vectors[found[at, 0]] == own[at]).all(axis=1)
-            lost.append(part[at[~twin]])
-        among = np.concatenate(lost)
-    native.expansion_search = _LOOKED_AT_SEARCHING  # type: ignore[misc]
-    return among
-
-
-def _nearest(native: Index, queries: Vectors, count: int, threads: int) -> Rows:
-    """See ``Graph.search``; a batch goes to usearch as one call."""
-    found = native.search(np.ascontiguousarray(queries), count, threads=threads)
-    rows = np.atleast_2d(found.keys).astype(np.int64)
-    if hasattr(found, "counts"):
-        # usearch fills a batch up with key 0, which is a row.
-        rows[np.arange(rows.shape[1]) >= found.counts[:, None]] = -1
-    return rows
+def _missed(native: Index, vectors: Vectors) -> Rows:
+    """The rows to which no path leads: those that even a search for all rows does not find."""
+    reached = np.zeros(len(vectors), bool)
+    if len(vectors):
+        reached[native.search(np.ascontiguousarray(vectors[0]), len(native), threads=1).keys] = True
+    return np.flatnonzero(~reached)
 
 
 def _index() -> type[Index]:

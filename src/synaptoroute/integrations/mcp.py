@@ -29,9 +29,19 @@ from synaptoroute.errors import (
     SynaptoRouteError,
 )
 from synaptoroute.history import acting_as
-from synaptoroute.integrations.mcp_answers import Changed, Decided, DecidedMany, Explained, Listed, RouteListed
+from synaptoroute.integrations.mcp_answers import (
+    Changed,
+    Decided,
+    DecidedMany,
+    Explained,
+    Found,
+    FoundTool,
+    Listed,
+    RouteListed,
+)
 from synaptoroute.models import MAX_TEXT_CHARS, Route
 from synaptoroute.router import AdaptiveRouter, RouteOptions
+from synaptoroute.tools import ToolRouter
 
 try:
     from mcp.server.caching import CacheHint
@@ -70,34 +80,55 @@ Name = Annotated[str, Field(description="The route's name.")]
 Utterances = Annotated[list[str], Field(min_length=1, max_length=1_000, description="Example texts.")]
 
 
-def create_server(router: AdaptiveRouter, *, writable: bool = False, name: str = "synaptoroute") -> MCPServer[Any]:
-    """The server. The router stays the caller's to close.
+_ROUTING = "route tells to which of the known routes a text belongs, or that it belongs to none of them."
+_SEARCHING = "search_tools finds the tools of a catalogue that serve a query, or says that none does."
+
+
+def create_server(
+    router: AdaptiveRouter | None,
+    tools: ToolRouter | None = None,
+    *,
+    writable: bool = False,
+    name: str = "synaptoroute",
+) -> MCPServer[Any]:
+    """The server. The routers stay the caller's to close.
 
     Args:
-        router: Decides.
+        router: Decides; None for a server that only searches tools.
+        tools: A catalogue of tools to offer a search over. They are found, not called.
         writable: Also offer tools that change routes; whoever reaches the server may then do so.
         name: What the server calls itself; changes made through it are recorded as done by it.
+
+    Raises:
+        InvalidInputError: There is neither a router nor a catalogue, or routes are to be written without a router.
     """
-    reading = _Reading(router)
-    tools = [
-        _tool(reading.route, "Route a text"),
-        _tool(reading.route_batch, "Route several texts"),
-        _tool(reading.explain, "Explain a decision"),
-        _tool(reading.list_routes, "List routes"),
-    ]
-    if writable:
-        writing = _Writing(router, f"mcp:{name}")
-        tools += [
-            _tool(writing.add_route, "Add a route", destroys=False),
-            _tool(writing.add_utterances, "Add examples to a route", destroys=False),
-            _tool(writing.remove_utterance, "Remove an example of a route", destroys=True),
-            _tool(writing.delete_route, "Delete a route", destroys=True),
+    offered: list[Tool] = []
+    if router is not None:
+        reading = _Reading(router)
+        offered += [
+            _tool(reading.route, "Route a text"),
+            _tool(reading.route_batch, "Route several texts"),
+            _tool(reading.explain, "Explain a decision"),
+            _tool(reading.list_routes, "List routes"),
         ]
+        if writable:
+            writing = _Writing(router, f"mcp:{name}")
+            offered += [
+                _tool(writing.add_route, "Add a route", destroys=False),
+                _tool(writing.add_utterances, "Add examples to a route", destroys=False),
+                _tool(writing.remove_utterance, "Remove an example of a route", destroys=True),
+                _tool(writing.delete_route, "Delete a route", destroys=True),
+            ]
+    elif tools is None or writable:
+        raise InvalidInputError("there is no router; give one, or a catalogue of tools and no right to write")
+    if tools is not None:
+        offered.append(_tool(_Searching(tools).search_tools, "Search tools"))
+    told = [_ROUTING] * (router is not None) + [_SEARCHING] * (tools is not None)
     return MCPServer(
         name,
-        instructions="Tells to which of the known routes a text belongs, or that it belongs to none of them.",
+        instructions=" ".join(told),
         version=__version__,
-        tools=tools,
+        tools=offered,
         cache_hints={"tools/list": CacheHint(ttl_ms=_TOOLS_KEPT_MS, scope="public")},
         log_level="WARNING",
     )
@@ -149,6 +180,26 @@ class _Reading:
             next=page[-1].name if page and start + limit < len(routes) else None,
             revision=table.revision,
         )
+
+
+class _Searching:
+    """The tool that searches a catalogue."""
+
+    def __init__(self, tools: ToolRouter) -> None:
+        self._tools = tools
+
+    async def search_tools(
+        self,
+        query: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS, description="What is to be done.")],
+        k: Annotated[int, Field(ge=1, le=50, description="How many tools at most.")] = 5,
+        namespaces: Annotated[
+            list[str] | None, Field(max_length=1_000, description="The only ones to look in; null for all.")
+        ] = None,
+        min_confidence: MinConfidence = None,
+    ) -> Found:
+        """Find the tools that serve a query, best first; none if no tool does."""
+        matches = await self._tools.aselect(query, k, namespaces=namespaces, min_confidence=min_confidence)
+        return Found(tools=[FoundTool.of(match) for match in matches])
 
 
 class _Writing:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from synaptoroute.models import Reason, Route, Stage
+from synaptoroute.tools import ToolMatch
 
 
 class _Answer(BaseModel):
@@ -91,6 +93,46 @@ class Listed(_Answer):
     total: int = Field(description="How many there are in all.")
     next: str | None = Field(description="Name to give as `after` for the next page; null on the last.")
     revision: int = Field(description="The revision of all routes.")
+
+
+class FoundParameter(_Answer):
+    """One argument of a tool."""
+
+    name: str
+    description: str | None
+    type: str | None
+    required: bool
+    choices: list[str] = Field(description="The values it is limited to; empty if it is not.")
+
+
+class FoundTool(_Answer):
+    """A tool that may serve the query."""
+
+    name: str
+    description: str | None
+    namespace: str | None
+    confidence: float = Field(description="Probability that this tool is the right one.")
+    score: float = Field(description="Cosine of the query and the nearest of the tool's texts.")
+    parameters: list[FoundParameter]
+
+    @classmethod
+    def of(cls, match: ToolMatch) -> Self:
+        """What is shown of a tool that was found."""
+        tool = match.tool
+        return cls(
+            name=tool.name,
+            description=tool.description,
+            namespace=tool.namespace,
+            confidence=match.confidence,
+            score=match.score,
+            parameters=[FoundParameter.model_validate(asdict(parameter)) for parameter in tool.parameters],
+        )
+
+
+class Found(_Answer):
+    """The tools that may serve a query, best first; none if no tool does."""
+
+    tools: list[FoundTool]
 
 
 class Changed(_Answer):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Labels = tuple[str, ...] | str
 
 
-def counter(name: str, help_text: str, value: int) -> Metric:
+def counter(name: str, help_text: str, value: float) -> Metric:
     """A counter; ``_total`` is added to its name."""
     from prometheus_client.core import CounterMetricFamily
 

@@ -25,7 +25,7 @@ from synaptoroute.observability.events import (
 from synaptoroute.observability.families import counter, counter_by, gauge, gauge_by, histogram
 from synaptoroute.observability.looplag import LoopLag
 from synaptoroute.observability.records import DecisionLog
-from synaptoroute.observability.status import RouterStatus, SyncFigures, Watched
+from synaptoroute.observability.status import RerankerFigures, RouterStatus, SyncFigures, Watched
 from synaptoroute.observability.tally import Tally
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ class PrometheusMetrics:
             yield from self._of_table(self._status)
             if self._status.sync is not None:
                 yield from _of_sync(self._status.sync)
+            if self._status.reranker is not None:
+                yield from _of_reranker(self._status.reranker)
         yield from self._of_changes()
         if self._records is not None:
             outcomes = {"written": self._records.written, "dropped": self._records.dropped}
@@ -190,6 +192,7 @@ class PrometheusMetrics:
 def _of_queries(tally: Tally) -> Iterator[Metric]:
     yield counter_by("requests", "Queries by what became of them.", ("route_result",), tally.results)
     yield counter_by("decisions", "Decisions by their reason.", ("reason",), tally.reasons)
+    yield counter_by("stage_decisions", "Decisions by the stage that made them.", ("stage",), tally.made_by)
     yield counter_by("route_decisions", "Queries that a route was chosen for, by route.", ("route",), tally.routes)
     yield counter_by("unanswered", "Queries without an answer, by why.", ("why",), tally.unanswered)
     yield counter_by("shed", "Queries turned away, by what there was too much of.", ("reason",), tally.shed)
@@ -240,3 +243,15 @@ def _of_sync(sync: SyncFigures) -> Iterator[Metric]:
     yield counter("sync_repairs", "Routes that differed for no known reason and were put right.", sync.repairs)
     yield counter("sync_conflicts", "Changes of others that a later own one has overruled.", sync.conflicts)
     yield counter("sync_poison", "Entries set aside for they could not be read or trusted.", sync.poison)
+
+
+def _of_reranker(reranker: RerankerFigures) -> Iterator[Metric]:
+    outcomes = {
+        "kept": reranker.asked - reranker.changed - reranker.failed,
+        "changed": reranker.changed,
+        "failed": reranker.failed,
+    }
+    help_text = "Ties the reranker was asked about, by what became of the first decision."
+    yield counter_by("reranked", help_text, ("outcome",), outcomes)
+    help_text = "Seconds that asking the reranker took, all together."
+    yield counter("rerank_seconds", help_text, reranker.took_s)

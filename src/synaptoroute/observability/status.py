@@ -54,6 +54,23 @@ class SyncFigures(Protocol):
     def poison(self) -> int: ...  # noqa: D102
 
 
+class RerankerFigures(Protocol):
+    """Of the reranker; ``RerankerHealth`` has them."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see RerankerHealth
+    @property
+    def asked(self) -> int: ...  # noqa: D102
+    @property
+    def changed(self) -> int: ...  # noqa: D102
+    @property
+    def failed(self) -> int: ...  # noqa: D102
+    @property
+    def took_s(self) -> float: ...  # noqa: D102
+    @property
+    def last_failure(self) -> str | None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterStatus:
     """One look at a router.
@@ -73,8 +90,13 @@ class RouterStatus:
         vector_hits: Texts whose vector was known, since this encoder took over.
         vector_misses: Texts whose vector was not.
         cache_bytes: Memory that known vectors take.
+        first_stage: Whether a static first stage answers what it is sure of; False while it is still to be learned, or
+            where the table does not bear one.
+        first_decided: Queries that it has decided, since this encoder took over.
+        first_left: Queries that it was asked and left to the encoder.
         queue: Of the queue before the encoder.
         sync: Of the sync manager; None without one.
+        reranker: Of the reranker; None without one.
     """
 
     revision: int
@@ -90,8 +112,12 @@ class RouterStatus:
     vector_hits: int
     vector_misses: int
     cache_bytes: int
+    first_stage: bool
+    first_decided: int
+    first_left: int
     queue: QueueFigures
     sync: SyncFigures | None
+    reranker: RerankerFigures | None = None
 
 
 class Watched(Protocol):

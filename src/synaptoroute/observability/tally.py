@@ -76,6 +76,7 @@ class Tally:
         results: Queries "matched", "abstained" and "error".
         reasons: Decisions by their reason.
         routes: Decisions for a route, by its name.
+        made_by: Decisions by the stage that made them.
         unanswered: Queries without an answer, by why.
         shed: Queries turned away, by what there was too much of.
         known: Queries whose decisions were known.
@@ -95,6 +96,7 @@ class Tally:
         self.results = Counter[str]({"matched": 0, "abstained": 0, "error": 0})
         self.reasons = Counter[str]()
         self.routes = Counter[str]()
+        self.made_by = Counter[str]()
         self.unanswered = Counter[str](dict.fromkeys(map(str, Unanswered), 0))
         self.shed = Counter[str]({"queries": 0, "tokens": 0, "oversize": 0})
         self.known = self.encoder_failures = 0
@@ -167,6 +169,7 @@ class Tally:
             known = name in self.routes or len(self.routes) - (OTHER in self.routes) < self._room
             self.routes[name if known else OTHER] += count
         self.reasons[decision.reason.value] += count
+        self.made_by[decision.stage.value] += count
         self.confidence.add(decision.confidence, count)
         if decision.score is not None:
             self.score.add(max(0.0, decision.score), count)

@@ -70,6 +70,8 @@ _OF_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (errors.MissingExtraError, "not_available"),
     (errors.RevisionConflictError, "conflict"),
     (errors.EncoderError, "encoder_failed"),
+    # The router keeps its own order where one fails; only making one raises.
+    (errors.RerankerError, "not_available"),
     (errors.StorageError, "storage_failed"),
     (errors.SyncError, "sync_failed"),
 )

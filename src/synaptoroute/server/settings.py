@@ -66,7 +66,10 @@ class ServerSettings(BaseSettings):
     redis_key: SecretStr | None = Field(
         None, description="Secret of 16 characters or more that all of them share; changes without it are refused."
     )
-    encoder: str = Field("bundled", description="Texts to vectors: bundled, bundled:NAME or fastembed:MODEL.")
+    encoder: str = Field(
+        "bundled",
+        description="Texts to vectors: bundled, fastembed:MODEL or another of docs/encoders.md.",
+    )
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Least confidence of an answer; unset leaves it to the calibration (0.5)."
     )

@@ -3,7 +3,7 @@
 ::
 
     class TestMyEncoder(EncoderContract):
-        @pytest.fixture(scope="class")
+        @pytest.fixture
         def encoder(self):
             return MyEncoder()
 
@@ -11,6 +11,12 @@
     class TestMyIndex(IndexContract):
         def make(self, vectors, owners):
             return MyIndex(vectors, owners)
+
+
+    class TestMyReranker(RerankerContract):
+        @pytest.fixture(scope="class")
+        def reranker(self):
+            return MyReranker()
 
 
     class TestMySync(SyncContract):
@@ -35,10 +41,11 @@ import pytest
 
 from synaptoroute.encoder.base import BaseEncoder, encode_checked
 from synaptoroute.index.base import BaseIndex, Mask, Nearest, Owners, Vectors
+from synaptoroute.testing.rerank import RerankerContract
 from synaptoroute.testing.storage import StorageContract
 from synaptoroute.testing.sync import SyncContract
 
-__all__ = ["EncoderContract", "IndexContract", "StorageContract", "SyncContract"]
+__all__ = ["EncoderContract", "IndexContract", "RerankerContract", "StorageContract", "SyncContract"]
 
 _TEXTS = (
     "what do I owe",

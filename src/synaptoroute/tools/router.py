@@ -4,55 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
 
-from synaptoroute.asking import RouteOptions
-from synaptoroute.encoder.base import BaseEncoder
-from synaptoroute.errors import InvalidToolError, RouteExistsError, RouteNotFoundError
-from synaptoroute.models import Decision, Route
+from synaptoroute.asking import probability
+from synaptoroute.batching import Batcher, batch_limits
+from synaptoroute.caching import EmbeddingCache
+from synaptoroute.decision.background import BACKGROUND
+from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.encoder.bundled import BundledEncoder
+from synaptoroute.errors import InvalidInputError, InvalidToolError, RouteExistsError, RouteNotFoundError
+from synaptoroute.models import clean_query
+from synaptoroute.profile import OptimizationProfile
 from synaptoroute.router import AdaptiveRouter
 from synaptoroute.storage.base import BaseStorage
+from synaptoroute.tools.catalog import Allow, Catalog, Columns, ToolMatch
+from synaptoroute.tools.confidence import DEFAULT_MIN_CONFIDENCE
+from synaptoroute.tools.storing import route_of, tool_of, vectors_of
 from synaptoroute.tools.tool import Tool, as_tools
-from synaptoroute.tools.wording import texts_of
 
-Allow = Iterable[str] | Callable[[Tool], bool]
+__all__ = ["SelectOptions", "ToolMatch", "ToolRouter"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolMatch:
-    """A tool that may serve a query.
+class SelectOptions(TypedDict, total=False):
+    """Who asks, and how sure it has to be.
 
     Attributes:
-        name: The tool's.
-        score: Cosine similarity of the query and the nearest of the tool's texts, in [-1, 1].
-        confidence: Calibrated probability in [0, 1] that this tool is the right one.
-        tool: Itself.
+        allow: Names of the tools the caller may use, or what tells of each tool whether he may. The others take no
+            part: not in the ranking, and not in the confidence. Names of no tool are passed over.
+        namespaces: The only ones to look in; a tool without a namespace is in none.
+        min_confidence: Least probability in [0, 1] that any of these tools serves the query, in place of the router's.
     """
 
-    name: str
-    score: float
-    confidence: float
-    tool: Tool
+    allow: Allow | None
+    namespaces: Iterable[str] | None
+    min_confidence: float | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Asked:
+    """One call: of which tools, for how many, of which that may be used, and how sure it has to be."""
+
+    catalog: Catalog
+    k: int
+    columns: Columns | None
+    min_confidence: float
 
 
 class ToolRouter:
     """Selects among tools in whatever form they come; see ``as_tool``.
 
-    Tools change while queries run: a query sees all tools as they were at one moment.
+    Tools may change while queries run: a query sees all of them as they were at one moment. Everything may be called
+    from any thread and from several event loops; ``aselect`` keeps the loop free.
 
     Args:
-        tools: Any that ``as_tool`` takes; None begins without.
+        tools: Any that ``as_tool`` takes, and OpenAI's namespaces. None takes those of the storage, which have no
+            ``source``, or begins without.
         encoder: Texts to vectors; the bundled encoder by default.
         storage: Where the tools' texts and vectors live, so that the next start does not encode them again; in memory
-            by default. It belongs to this router alone.
-        min_confidence: Least probability that a tool serves the query; 0.5 unless given.
+            by default. It belongs to this router alone, and is closed with it.
+        min_confidence: Least probability that any of the tools serves the query; 0.5 unless given.
 
     Raises:
-        InvalidToolError: One of the tools is none, two have the same name, or the list is empty.
+        InvalidToolError: One of them is no tool, two have the same name, or the list is empty.
         EncoderError: A text could not be encoded.
+        EncoderMismatchError: The store was written with another encoder.
         StorageError: The store cannot be read or written.
     """
 
@@ -65,98 +83,121 @@ class ToolRouter:
         min_confidence: float | None = None,
     ) -> None:
         given = None if tools is None else _distinct(tools)
+        self._min_confidence = probability(min_confidence)
+        self._encoder: BaseEncoder = BundledEncoder() if encoder is None else encoder
+        # Holds the tools' texts and vectors, and changes them durably. It is never asked: with nothing but descriptions
+        # its head has no queries to learn from.
+        self._routes = AdaptiveRouter(self._encoder, storage, cache_bytes=0)
         self._changing = threading.RLock()
-        self._tools: Mapping[str, Tool] = MappingProxyType({})
-        self._router = AdaptiveRouter(encoder, storage, min_confidence=min_confidence)
+        self._background: Vectors | None = None
+        self._catalog = Catalog()
+        self._batcher: Batcher[_Asked, list[ToolMatch]] = Batcher(
+            self._encode,
+            lambda asked, texts, vectors: asked.catalog.matches(
+                texts, vectors, k=asked.k, columns=asked.columns, min_confidence=asked.min_confidence
+            ),
+            batch_limits(OptimizationProfile.BALANCED, alone=hasattr(self._encoder, "encode_in_thread")),
+            EmbeddingCache(self._encoder.fingerprint, 16 << 20),
+        )
         try:
             if given is not None:
                 self._replace(given)
+            elif len(self._routes):
+                self._catalog = self._catalog_of({route.name: tool_of(route) for route in self._routes.routes})
         except BaseException:
-            self._router.close()
+            self.close()
             raise
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        return encode_checked(self._encoder, texts, alone=True, queries=True)
 
     @property
     def tools(self) -> tuple[Tool, ...]:
         """All tools in the order they were added."""
-        return tuple(self._tools.values())
+        return self._catalog.tools
+
+    @property
+    def encoder(self) -> BaseEncoder:
+        """The encoder."""
+        return self._encoder
+
+    def __bool__(self) -> bool:
+        """True, also without tools: whoever writes ``router or another`` asks whether there is a router."""
+        return True
 
     def __len__(self) -> int:
-        return len(self._tools)
+        return len(self.tools)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._catalog.named
 
     # ------------------------------------------------------------------------------------------------ selecting
-    def select(
-        self,
-        query: str,
-        k: int = 5,
-        *,
-        allow: Allow | None = None,
-        namespaces: Iterable[str] | None = None,
-        min_confidence: float | None = None,
-    ) -> list[ToolMatch]:
-        """The tools that may serve a query, best first; empty where none does.
+    def select(self, query: str, k: int = 5, **options: Unpack[SelectOptions]) -> list[ToolMatch]:
+        """The tools that may serve a query, best first; empty where none is likely to.
 
         Args:
             query: 1 to 32,768 characters.
-            k: How many at most.
-            allow: Names of the tools the caller may use, or what tells of each whether he may. Others take no part: not
-                in the ranking, and not in the confidence. Names of no tool are passed over.
-            namespaces: The only ones to look in; a tool without a namespace is in none.
-            min_confidence: In place of the router's.
+            k: How many at most. Whether there are any does not depend on it.
+            **options: See ``SelectOptions``.
 
         Raises:
             InvalidQueryError: The text cannot be routed.
-            InvalidInputError: k or min_confidence is out of its range.
+            InvalidInputError: An option is out of its range.
             EncoderError: The encoder failed.
             RouterOverloadedError: Too many queries wait already.
             RouterClosedError: The router was closed.
         """
-        tools, options = self._asked(k, allow, namespaces, min_confidence)
-        return _matches(self._router.route(query, **options), tools)
+        return self.select_many([query], k, **options)[0]
 
-    async def aselect(
-        self,
-        query: str,
-        k: int = 5,
-        *,
-        allow: Allow | None = None,
-        namespaces: Iterable[str] | None = None,
-        min_confidence: float | None = None,
-    ) -> list[ToolMatch]:
+    def select_many(
+        self, queries: Sequence[str], k: int = 5, **options: Unpack[SelectOptions]
+    ) -> list[list[ToolMatch]]:
+        """``select`` for several queries, all of the same tools, in order."""
+        return self._batcher.run(*self._asked(queries, k, options))
+
+    async def aselect(self, query: str, k: int = 5, **options: Unpack[SelectOptions]) -> list[ToolMatch]:
         """``select`` without blocking the event loop."""
-        tools, options = self._asked(k, allow, namespaces, min_confidence)
-        return _matches(await self._router.aquery(query, **options), tools)
+        return (await self.aselect_many([query], k, **options))[0]
 
-    def _asked(
-        self, k: int, allow: Allow | None, namespaces: Iterable[str] | None, min_confidence: float | None
-    ) -> tuple[Mapping[str, Tool], RouteOptions]:
-        tools = self._tools
-        options: RouteOptions = {"top_k": k, "min_confidence": min_confidence}
-        if allow is not None or namespaces is not None:
-            options["allow"] = [tool.name for tool in _allowed(tools, allow, namespaces)]
-        return tools, options
+    async def aselect_many(
+        self, queries: Sequence[str], k: int = 5, **options: Unpack[SelectOptions]
+    ) -> list[list[ToolMatch]]:
+        """``select_many`` without blocking the event loop."""
+        return await self._batcher.arun(*self._asked(queries, k, options))
+
+    def _asked(self, queries: Sequence[str], k: int, options: SelectOptions) -> tuple[list[str], _Asked]:
+        if isinstance(queries, str):
+            raise InvalidInputError("a list of queries is wanted here; select takes a single text")
+        if k < 1:
+            raise InvalidInputError(f"k is {k}, wanted at least 1")
+        catalog = self._catalog
+        chosen = (probability(options.get("min_confidence")), self._min_confidence, DEFAULT_MIN_CONFIDENCE)
+        least = next(value for value in chosen if value is not None)
+        columns = catalog.columns(options.get("allow"), options.get("namespaces"))
+        return [clean_query(query) for query in queries], _Asked(catalog, k, columns, least)
 
     # ------------------------------------------------------------------------------------------------- changing
     def add(self, *tools: Any) -> None:
-        """Add tools, all or none; they take part in the next query.
+        """Add tools, all or none; they take part in the next query. Many are added fastest in one call.
 
         Raises:
-            InvalidToolError: One of them is no tool, or two have the same name.
-            RouteExistsError: A name is taken.
+            InvalidToolError: One of them is no tool, two have the same name, or there are none.
+            RouteExistsError: A name is taken; nothing was changed.
         """
         added = _distinct(tools)
         with self._changing:
-            if taken := next((name for name in added if name in self._tools), None):
+            if taken := next((name for name in added if name in self), None):
                 raise RouteExistsError(f"there is a tool {taken!r} already; remove it first, or replace_all")
-            self._router.add_routes(map(_route, added.values()))
-            self._tools = MappingProxyType({**self._tools, **added})
+            self._routes.add_routes(map(route_of, added.values()))
+            self._catalog = self._catalog_of({**{tool.name: tool for tool in self.tools}, **added})
 
     def remove(self, name: str) -> None:
         """Remove a tool. Raises RouteNotFoundError."""
         with self._changing:
-            if name not in self._tools:
+            if name not in self:
                 raise RouteNotFoundError(f"there is no tool {name!r}")
-            self._tools = MappingProxyType({other: tool for other, tool in self._tools.items() if other != name})
-            self._router.delete_route(name)
+            self._routes.delete_route(name)
+            self._catalog = self._catalog_of({tool.name: tool for tool in self.tools if tool.name != name})
 
     def replace_all(self, tools: Iterable[Any]) -> None:
         """Make these the only tools, all or none, in one step. Texts that are there already are not encoded again.
@@ -169,13 +210,19 @@ class ToolRouter:
             self._replace(given)
 
     def _replace(self, tools: dict[str, Tool]) -> None:
-        self._router.replace_routes(map(_route, tools.values()))
-        self._tools = MappingProxyType(tools)
+        self._routes.replace_routes(map(route_of, tools.values()))
+        self._catalog = self._catalog_of(tools)
+
+    def _catalog_of(self, tools: dict[str, Tool]) -> Catalog:
+        if self._background is None:
+            self._background = encode_checked(self._encoder, BACKGROUND, queries=True)
+        return Catalog.of(tools.values(), vectors_of(self._routes.snapshot), self._background)
 
     # ------------------------------------------------------------------------------------------------- lifetime
     def close(self) -> None:
         """Answer what was accepted, then release threads and the store. Closing twice is fine."""
-        self._router.close()
+        self._batcher.close()
+        self._routes.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,44 +241,15 @@ class ToolRouter:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        return f"ToolRouter({len(self)} tools, encoder={self._router.encoder.name!r})"
+        return f"ToolRouter({len(self)} tools, encoder={self._encoder.name!r})"
 
 
 def _distinct(tools: Iterable[Any]) -> dict[str, Tool]:
     found: dict[str, Tool] = {}
     for tool in as_tools(tools):
         if tool.name in found:
-            raise InvalidToolError(f"two tools are named {tool.name!r}; a name must be unique, across namespaces too")
+            raise InvalidToolError(f"two tools are named {tool.name!r}; a name is unique, across namespaces too")
         found[tool.name] = tool
     if not found:
         raise InvalidToolError("the list of tools is empty; give at least one")
     return found
-
-
-def _allowed(tools: Mapping[str, Tool], allow: Allow | None, namespaces: Iterable[str] | None) -> list[Tool]:
-    if isinstance(allow, str) or isinstance(namespaces, str):
-        raise InvalidToolError("allow and namespaces are lists of names, got a single text")
-    chosen = list(tools.values())
-    if namespaces is not None:
-        wanted = frozenset(namespaces)
-        chosen = [tool for tool in chosen if tool.namespace in wanted]
-    if callable(allow):
-        return [tool for tool in chosen if allow(tool)]
-    if allow is not None:
-        names = frozenset(allow)
-        return [tool for tool in chosen if tool.name in names]
-    return chosen
-
-
-def _route(tool: Tool) -> Route:
-    return Route(name=tool.name, utterances=texts_of(tool), description=tool.description)
-
-
-def _matches(decision: Decision, tools: Mapping[str, Tool]) -> list[ToolMatch]:
-    if not decision:
-        return []
-    return [
-        ToolMatch(name=match.name, score=match.score, confidence=match.confidence, tool=tools[match.name])
-        for match in decision.matches
-        if match.name in tools
-    ]

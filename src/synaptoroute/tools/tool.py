@@ -20,6 +20,7 @@ _SCHEMAS = (
     "inputSchema",
     "params_json_schema",
     "parameters_json_schema",
+    "fn_schema",
     "parameters",
 )
 #: Words of names that do not say what a tool is for.
@@ -71,7 +72,7 @@ class Tool:
 
 def _tells(word: str) -> bool:
     letters = _WORD.search(word)
-    if letters is None or word in _EMPTY_WORDS:
+    if letters is None or letters[0] in _EMPTY_WORDS:
         return False
     # Outside of ASCII, as in Chinese, a single character may be a word.
     return len(letters[0]) > 2 or not letters[0].isascii()
@@ -147,6 +148,10 @@ def _described(thing: Any) -> Described:
         return describe_schema(thing)
     if isinstance(thing, type) and hasattr(thing, "model_json_schema"):
         return describe_model(thing)
+    # The definition that a tool of pydantic-ai, or of LlamaIndex, carries.
+    for carried in ("tool_def", "metadata"):
+        if isinstance(getattr(getattr(thing, carried, None), "name", None), str):
+            thing = getattr(thing, carried)
     if not isinstance(thing, type) and isinstance(getattr(thing, "name", None), str):
         schema = next((found for name in _SCHEMAS if (found := getattr(thing, name, None)) is not None), None)
         if schema is not None or isinstance(getattr(thing, "description", None), str):

@@ -41,8 +41,9 @@ class Stored:
         return _warm(AdaptiveRouter(self.encoder, SQLiteStorage(self.path)))
 
     def open_uncached(self, profile: OptimizationProfile = OptimizationProfile.BALANCED) -> AdaptiveRouter:
-        """The same, but it does all the work for every query."""
-        return _warm(AdaptiveRouter(self.encoder, SQLiteStorage(self.path), profile=profile, cache_bytes=0))
+        """The same, but it does all the work for every query, and no first stage saves any."""
+        storage = SQLiteStorage(self.path)
+        return _warm(AdaptiveRouter(self.encoder, storage, profile=profile, first_stage=False, cache_bytes=0))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ const SOURCES = {
   call: "asked for here", route: "of the route", router: "of the server", fit: "chosen by fit", default: "the default",
   set: "set by somebody",
 };
-const PARTS = { head: "the learned head", neighbours: "nearest utterances (the route is not learned yet)", two_stage: "two stages, for large tables" };
+const PARTS = { head: "the learned head", neighbours: "nearest utterances (the route is not learned yet)", two_stage: "two stages, for large tables", static: "the static first stage, which was sure; what follows is of the full path" };
 
 export function show(root) {
   const query = h("textarea", {

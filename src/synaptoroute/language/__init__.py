@@ -1,0 +1,1 @@
+"""What is said beside the words themselves: in which language."""
