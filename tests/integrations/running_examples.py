@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import runpy
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,12 +30,25 @@ def assert_prints_what_its_page_says(
 
     monkeypatch.setattr(socket.socket, "connect", _refuse)
     monkeypatch.setattr(socket, "getaddrinfo", _refuse)
-    runpy.run_path(str(path), run_name="__main__")
+    with _own_loop():
+        runpy.run_path(str(path), run_name="__main__")
     printed = capsys.readouterr().out
 
     assert FIGURE.sub("#", printed) == FIGURE.sub("#", said)
     figures, said_figures = ([float(figure) for figure in FIGURE.findall(each)] for each in (printed, said))
     assert figures == pytest.approx(said_figures, abs=0.05)
+
+
+@contextmanager
+def _own_loop() -> Iterator[None]:
+    """Calls of frameworks that wait for a coroutine take the thread's loop, or else make one and leave it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
