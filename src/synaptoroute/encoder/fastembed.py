@@ -103,7 +103,7 @@ class FastEmbedEncoder:
         digest = hashlib.sha256(f"{self._name}|{kind}|{added}".encode())
         if query_prefix or prefix:
             digest.update(json.dumps([query_prefix, prefix]).encode())
-        dynamic = [_hash_into(digest, path) for path in weights + tokenizer if path.exists()]
+        dynamic = [hash_into(digest, path) for path in weights + tokenizer if path.exists()]
         # Static vectors are sums, which a batch would add up in another order.
         self._batch = 1 if any(dynamic) or kind == _STATIC else BATCH
         self._fingerprint = f"{self._name.split('/')[-1]}-{digest.hexdigest()[:16]}"
@@ -171,11 +171,11 @@ class FastEmbedEncoder:
 
     def _from_cache_or_hub(self) -> TextEmbedding:
         try:
-            with _cache_misses_unlogged():
+            with cache_misses_unlogged():
                 return self._found(local_files_only=True)
         except Exception as exc:
             # Not there, or damaged: either way it has to be downloaded.
-            if problem := _hub_problem(_repository(self._requested)):
+            if problem := hub_problem(_repository(self._requested)):
                 raise self._unavailable(problem) from exc
         try:
             return self._found()
@@ -243,7 +243,7 @@ def _repository(model_name: str) -> str | None:
     return repository
 
 
-def _hub_problem(repository: str | None) -> str | None:
+def hub_problem(repository: str | None) -> str | None:
     """Why the hub cannot serve a repository, or None if it can; asked as fastembed will ask (endpoint, proxy, token).
 
     Asked in a thread, because neither name resolution nor an answer that trickles in obeys the client's timeout.
@@ -270,7 +270,7 @@ def _hub_problem(repository: str | None) -> str | None:
 
 
 @contextmanager
-def _cache_misses_unlogged() -> Iterator[None]:
+def cache_misses_unlogged() -> Iterator[None]:
     """Keeps quiet the two errors that fastembed logs for a model that is merely not downloaded yet."""
     from loguru import logger
 
@@ -281,7 +281,7 @@ def _cache_misses_unlogged() -> Iterator[None]:
         logger.enable("fastembed.common.model_management")
 
 
-def _hash_into(digest: hashlib._Hash, path: Path) -> bool:
+def hash_into(digest: hashlib._Hash, path: Path) -> bool:
     """Add a file's name, size and content to the digest; tell whether it is a dynamically quantised graph."""
     digest.update(f"|{path.name}|{path.stat().st_size}|".encode())
     dynamic, tail = False, b""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synaptoroute.encoder.fastembed import _cache_misses_unlogged, _hash_into, _hub_problem
+from synaptoroute.encoder.fastembed import cache_misses_unlogged, hash_into, hub_problem
 from synaptoroute.errors import InvalidInputError, MissingExtraError, RerankerUnavailableError
 from synaptoroute.forking import PerProcess
 from synaptoroute.rerank.base import Scores
@@ -68,7 +68,7 @@ class FastEmbedReranker:
                 f"{self._folder} is no complete copy of {self._name}: {missing[0].relative_to(self._folder)} is missing"
             )
         digest = hashlib.sha256(self._name.encode())
-        dynamic = [_hash_into(digest, path) for path in weights + tokenizer if path.exists()]
+        dynamic = [hash_into(digest, path) for path in weights + tokenizer if path.exists()]
         self._batch = 1 if any(dynamic) else BATCH
         self._fingerprint = f"{self._name.split('/')[-1]}-{digest.hexdigest()[:16]}"
         self._model: PerProcess[TextCrossEncoder] = PerProcess()
@@ -107,11 +107,11 @@ class FastEmbedReranker:
 
     def _from_cache_or_hub(self, repository: str | None) -> TextCrossEncoder:
         try:
-            with _cache_misses_unlogged():
+            with cache_misses_unlogged():
                 return self._found(local_files_only=True)
         except Exception as exc:
             # Not there, or damaged: either way it has to be downloaded.
-            if problem := _hub_problem(repository):
+            if problem := hub_problem(repository):
                 raise self._unavailable(problem) from exc
         try:
             return self._found()
