@@ -29,7 +29,7 @@ from synaptoroute.bench import measures
 from synaptoroute.bench.datasets import Dataset, Labelled, few_shot, load
 from synaptoroute.bench.machine import git, machine, software
 from synaptoroute.decision import metrics
-from synaptoroute.encoder.bundled import BundledEncoder
+from synaptoroute.encoder.bundled import MODELS, BundledEncoder
 from synaptoroute.models import Route
 from synaptoroute.router import AdaptiveRouter
 
@@ -38,7 +38,6 @@ from training.similarity import read_pairs, spearman
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
-MODELS = ("minilm", "minilm-routing")
 SEEDS = range(5)
 SHOTS: dict[str, tuple[int | None, ...]] = {
     "clinc150": (3, 5, 10, 20, None),
@@ -188,7 +187,7 @@ def main() -> int:
     data = Path(options.data)
     datasets = {name: load(name, data=data) for name in SHOTS}
     refused = load("clinc150-negation", data=data)
-    encoders = {name: BundledEncoder(name) for name in MODELS}
+    encoders = {name: BundledEncoder(name) for name in reversed(MODELS)}
     report: dict[str, Any] = {
         "schema": 1,
         "benchmark": "encoders",

@@ -511,7 +511,7 @@ async def test_it_is_a_context_manager_for_both_worlds(encoder: BundledEncoder) 
     async with AdaptiveRouter(encoder) as router:
         router.add_route(BILLING)
         assert await router.aquery("show my balance")
-        assert repr(router) == "AdaptiveRouter(1 routes, revision 1, encoder='all-MiniLM-L6-v2')"
+        assert repr(router) == "AdaptiveRouter(1 routes, revision 1, encoder='all-MiniLM-L6-v2-routing')"
         assert router.encoder is encoder
         assert isinstance(router.storage, SQLiteStorage)
     with pytest.raises(RouterClosedError):

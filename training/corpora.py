@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from synaptoroute.bench.datasets import load
+from synaptoroute.decision.refusals import negate
 from training.examples import Example, example
-from training.generators.negation import negate
 
 _DENIAL = re.compile(
     r"^(?:no_need_to|no_need|dont_have_to|dont_need_to|dont_have|dont|mistakenly|do_not|not|negate|deny|never)_"

@@ -153,7 +153,8 @@ class Trainer:
         near, far = losses.masks(
             batch, (before @ before.T).numpy(), same_meaning=config.same_meaning, alike_from=ALIKE_FROM
         )
-        vectors = self.network.encode(texts)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            vectors = self.network.encode(texts).float()
         asked, plain = vectors[: len(batch)], vectors[len(batch) :]
         wanted = torch.tensor([item.denies is None for item in batch])
         parts = {

@@ -103,8 +103,8 @@ class Lane:
         self.first_decided = self.first_left = 0
         #: Told of every decision. Replaced as a whole, never changed in place: others may be reading it.
         self.observers: tuple[Observer, ...] = ()
-        # Learning asks for the background sentences and the routes' names again and again.
-        encode = functools.lru_cache(maxsize=2)(self.encode)
+        # Learning asks for the background sentences, the routes' names and their refusals again and again.
+        encode = functools.lru_cache(maxsize=3)(self.encode)
         self.files = TableFiles(storage, self.identity, encode, breaker, first_encoder)
         table = self.files.open()
         kept = storage.load_learned()

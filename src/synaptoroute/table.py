@@ -22,6 +22,7 @@ from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts,
 from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
+from synaptoroute.decision.refusals import refusals
 from synaptoroute.decision.tie import Choices, TieWeights
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
@@ -251,9 +252,10 @@ class RouteTable:
         texts = [text for route in routes for text in route.utterances]
         names = tuple(spoken(route.name) for route in routes)
         named = self.encode(names)
+        refused = tuple(refusals(texts))
         return Lessons(
             examples=Examples(texts, vectors, columns, len(routes)),
-            outside=Texts(BACKGROUND, self.encode(BACKGROUND)),
+            outside=Texts([*BACKGROUND, *refused], np.concatenate([self.encode(BACKGROUND), self.encode(refused)])),
             names=Texts(names, named) if telling(named, vectors, columns) else None,
         )
 

@@ -21,8 +21,7 @@ from synaptoroute.profile import OptimizationProfile
 from synaptoroute.testing import EncoderContract
 from tests.encoder import FORK, run_python
 
-MINILM = bundled.WEIGHTS / "minilm"
-MODELS = ("minilm", "minilm-routing")
+FOLDER = bundled.WEIGHTS / bundled.DEFAULT
 TEXTS = ["hi", "show my balance", "what do I owe", "cancel my flight to Oslo", "lights off", "naïve café", "?" * 300]
 
 
@@ -106,9 +105,9 @@ def test_constructing_encoders_package_loads_no_engine() -> None:
 # ---------------------------------------------------------------------------------------------------- weights
 @pytest.fixture
 def copied_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(MINILM, tmp_path / "minilm")
+    shutil.copytree(FOLDER, tmp_path / bundled.DEFAULT)
     monkeypatch.setattr("synaptoroute.encoder.bundled.WEIGHTS", tmp_path)
-    return tmp_path / "minilm"
+    return tmp_path / bundled.DEFAULT
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
@@ -142,7 +141,7 @@ def test_an_unknown_model_is_refused() -> None:
         BundledEncoder("maxilm")
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", bundled.MODELS)
 def test_manifest_has_the_hash_of_every_file(model: str) -> None:
     folder = bundled.WEIGHTS / model
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -152,7 +151,7 @@ def test_manifest_has_the_hash_of_every_file(model: str) -> None:
     }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", bundled.MODELS)
 def test_no_pair_of_weights_can_saturate_a_cpu_without_vnni(model: str) -> None:
     """vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits: 255 * (|a| + |b|) must be < 2**15."""
     onnx = pytest.importorskip("onnx")
@@ -166,7 +165,7 @@ def test_no_pair_of_weights_can_saturate_a_cpu_without_vnni(model: str) -> None:
 
 
 def test_models_have_fingerprints_of_their_own() -> None:
-    assert len({BundledEncoder(model).fingerprint for model in MODELS}) == len(MODELS)
+    assert len({BundledEncoder(model).fingerprint for model in bundled.MODELS}) == len(bundled.MODELS)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_models_have_fingerprints_of_their_own() -> None:
 )
 def test_the_model_for_routing_tells_a_refusal_from_the_request(request_: str, refusal: str) -> None:
     scores = []
-    for model in MODELS:
+    for model in bundled.MODELS:
         asked, refused = BundledEncoder(model).encode([request_, refusal])
         scores.append(float(asked @ refused))
     plain, routing = scores

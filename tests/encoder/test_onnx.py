@@ -64,10 +64,8 @@ def expected(text: str, pooling: Pooling = "mean", added: float = 0.0) -> Vector
     return np.asarray(pooled / np.linalg.norm(pooled), np.float32)
 
 
-def test_the_bundled_weights_give_the_vectors_of_the_bundled_encoder(
-    minilm: OnnxEncoder, encoder: BundledEncoder
-) -> None:
-    np.testing.assert_allclose(minilm.encode(TEXTS), encoder.encode(TEXTS), atol=2e-3)
+def test_the_bundled_weights_give_the_vectors_of_the_bundled_encoder(minilm: OnnxEncoder) -> None:
+    np.testing.assert_allclose(minilm.encode(TEXTS), BundledEncoder("minilm").encode(TEXTS), atol=2e-3)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])

@@ -37,7 +37,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spec", "kind", "dim", "name"),
     [
-        ("bundled", BundledEncoder, 384, "all-MiniLM-L6-v2"),
+        ("bundled", BundledEncoder, 384, "all-MiniLM-L6-v2-routing"),
         ("bundled:minilm?threads=1", BundledEncoder, 384, "all-MiniLM-L6-v2"),
         ("openai:text-embedding-3-large", OpenAIEncoder, 3_072, "text-embedding-3-large"),
         ("openai:nomic-embed-text:latest?dim=768&batch_size=32", OpenAIEncoder, 768, "nomic-embed-text:latest"),

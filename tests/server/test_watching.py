@@ -201,7 +201,12 @@ def test_a_process_traces_requests_down_to_the_stages_and_logs_in_json(collector
         for span in scope.spans
     ]
     own = {span.name: span for span in spans if span.trace_id.hex() == trace_id}
-    assert {"POST /v1/route", "synaptoroute.route", "embeddings all-MiniLM-L6-v2", "synaptoroute.search"} <= set(own)
+    assert {
+        "POST /v1/route",
+        "synaptoroute.route",
+        "embeddings all-MiniLM-L6-v2-routing",
+        "synaptoroute.search",
+    } <= set(own)
     by_id = {span.span_id: span for span in own.values()}
     above = by_id[own["synaptoroute.route"].parent_span_id]
     while above.name != "POST /v1/route":

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.generators import traps, written
-from training.generators.negation import negate
 from training.generators.noise import around, ellipsis, noisy, typo
 from training.grammar import TEXTS, expand, tidy, utterances
 
@@ -72,35 +71,6 @@ class TestWritten:
         text = (TEXTS / name).read_text(encoding="utf-8").lower()
         assert "clinc" not in text
         assert "banking77" not in text
-
-
-class TestNegation:
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("play some jazz", "play some jazz"),
-            ("can you please book a table", "book a table"),
-            ("what is the weather in oslo?", "the weather in oslo is"),
-            ("i want to fly to rome", "fly to rome"),
-            ("i'd like a refund", "a refund"),
-            ("is my flight late", "is my flight late"),
-        ],
-    )
-    def test_a_request_becomes_a_refusal_of_the_same_thing(self, text: str, words: str) -> None:
-        for seed in range(20):
-            refused = negate(text, random(seed))
-            assert refused is not None
-            assert words in refused
-            assert refused != text
-
-    @pytest.mark.parametrize("text", ["my parcel has not arrived", "the printer is broken", "hello", ""])
-    def test_a_statement_is_left_alone(self, text: str) -> None:
-        assert negate(text, random()) is None
-
-    @given(st.text(max_size=60), st.integers(0, 99))
-    def test_any_text_is_taken(self, text: str, seed: int) -> None:
-        refused = negate(text, random(seed))
-        assert refused is None or refused.strip()
 
 
 class TestTraps:

@@ -13,7 +13,7 @@ import numpy as np
 from synaptoroute.bench.datasets import Dataset, Labelled, few_shot
 from synaptoroute.bench.peer_results import Scale
 from synaptoroute.encoder.base import Vectors
-from synaptoroute.encoder.bundled import WEIGHTS, BundledEncoder
+from synaptoroute.encoder.bundled import DEFAULT, WEIGHTS, BundledEncoder
 from synaptoroute.profile import usable_cores
 
 #: Queries that are asked before any is timed.
@@ -21,7 +21,7 @@ WARM_UP = 64
 #: Of the queries of a round, one in so many is asked alone, the rest concurrently.
 _ALONE = 5
 #: Synthetic queries, and how far they lie from the utterance each was made of, and utterances from their route.
-_SCALE_QUERIES = 20_000
+_SCALE_QUERIES = 10_000
 _QUERY_NOISE, _UTTERANCE_NOISE = 0.3, 0.7
 
 
@@ -131,7 +131,7 @@ def _write(
     texts: Sequence[str] = (),
 ) -> None:
     content = {
-        "model": str(WEIGHTS / "minilm"),
+        "model": str(WEIGHTS / DEFAULT),
         "cores": usable_cores(),
         "utterances": utterances,
         "queries": queries,

@@ -70,11 +70,11 @@ def migrate_encoder(
 
 
 def _present(identity: "EncoderIdentity", encoder: "BaseEncoder") -> "BaseEncoder":
-    """The encoder that wrote the store if it is the one to migrate to or the bundled one, else one that stands in."""
-    from synaptoroute.encoder.bundled import BundledEncoder
+    """The encoder that wrote the store if it is the one to migrate to or a bundled one, else one that stands in."""
+    from synaptoroute.encoder.bundled import MODELS, BundledEncoder
     from synaptoroute.migration import FormerEncoder
 
-    known = (encoder, BundledEncoder())
+    known = (encoder, *map(BundledEncoder, MODELS))
     return next((its for its in known if its.fingerprint == identity.fingerprint), FormerEncoder(identity))
 
 

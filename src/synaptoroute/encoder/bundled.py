@@ -1,4 +1,4 @@
-"""The default encoder: all-MiniLM-L6-v2 in 8 bits, shipped in the package, run by onnxruntime."""
+"""The default encoder: all-MiniLM-L6-v2 trained for routing, in 8 bits, shipped in the package, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from synaptoroute.errors import EncoderUnavailableError
 from synaptoroute.profile import OptimizationProfile, usable_cores
 
 WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "minilm-routing"
+#: Folders under ``WEIGHTS``: trained for routing, and as it was published.
+MODELS = (DEFAULT, "minilm")
 
 
 class BundledEncoder:
@@ -26,7 +29,8 @@ class BundledEncoder:
     Texts past 256 tokens are cut there. The model is loaded on first use; after a fork the child loads its own.
 
     Args:
-        model: Folder under ``encoder/weights``.
+        model: "minilm-routing", trained further so that refusals, siblings and strangers are easier to tell apart
+            (``training/``), or "minilm", as it was published. Their vectors cannot be compared.
         threads: Texts encoded at once; all usable cores by default.
         profile: LATENCY gives one text all cores instead of one.
         providers: onnxruntime execution providers, in order of preference.
@@ -37,7 +41,7 @@ class BundledEncoder:
 
     def __init__(
         self,
-        model: str = "minilm",
+        model: str = DEFAULT,
         *,
         threads: int | None = None,
         profile: OptimizationProfile = OptimizationProfile.BALANCED,

@@ -136,4 +136,4 @@ def _made(kind: str, model: str, options: dict[str, Any], profile: OptimizationP
         "voyage": encoders.VoyageEncoder,
         "litellm": encoders.LiteLLMEncoder,
     }
-    return kinds[kind](model or "minilm", **options)
+    return kinds[kind](model, **options) if model else kinds[kind](**options)

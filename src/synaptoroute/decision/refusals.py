@@ -1,4 +1,7 @@
-"""Rewrites a request so that its speaker does *not* want it.
+"""Rewrites requests so that their speaker does *not* want them: a table's own "none of these".
+
+Encoders put "I don't want to book a flight" beside "book a flight". So the head also learns from refusals of what it is
+taught, as texts that belong to no route. The rules are of English; a text of another language has no refusal.
 
 Only requests are rewritten: an order, a wish, a question. A statement ("my parcel has not come") often carries a
 "not" of its own and is a request all the same; where no rule is sure, there is no rewrite.
@@ -7,17 +10,39 @@ Only requests are rewritten: an order, a wish, a question. A statement ("my parc
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 
-from training.grammar import read_lines
+#: Refusals that a table is taught at most. With 300, of CLINC150's refused development queries 65 % were rejected at a
+#: loss of 2 % in scope (10 utterances a route), with 100 54 %, with none 26 %; in scope nothing changed.
+MOST = 300
+#: Of longer texts none is made: they tell more than one thing.
+_LONGEST = 200
 
 _POLITE = re.compile(
     r"^(?:(?:please|hey|hi|ok|okay|so|and|olly|siri|alexa|google|now)[,:]? +"
     r"|(?:can|could|would|will) you (?:please |kindly )?|i (?:want|need|would like) you to |i'd like you to )+"
 )
 _TAIL = re.compile(r"(?:[,]? (?:please|thanks|thank you|for me|olly|now))*[ .?!]*$")
-_ORDERS = frozenset(word for line in read_lines("orders.txt") for word in line.split())
+#: Verbs with which an order begins.
+_ORDER = re.compile(
+    r"^(?:"
+    r"activate|add|adjust|alert|apply|archive|arrange|ask|authorize|block|book|brew|bring|buy|calculate|call"
+    r"|cancel|change|charge|check|clean|clear|close|compare|compose|configure|connect|convert|copy|count|create"
+    r"|cut|decrease|define|delete|describe|dim|disable|discover|display|dispute|download|draft|draw|edit|email"
+    r"|enable|end|evaluate|exchange|exclude|explain|explore|export|extend|fetch|fill|find|finish|fix|follow"
+    r"|forward|generate|get|give|go|guide|help|hide|hold|identify|import|include|increase|inform|initiate|install"
+    r"|invite|join|launch|let|like|list|listen|load|locate|lock|look|lower|make|mark|measure|merge|message|move"
+    r"|mute|navigate|notify|open|order|pause|pay|pick|place|plan|play|plot|post|prepare|print|provide|purchase"
+    r"|put|raise|rate|read|recommend|record|redeem|refill|refund|register|remind|remove|rename|reorder|repair"
+    r"|repeat|replace|reply|report|request|reschedule|reserve|reset|resume|retrieve|return|review|save|say|scan"
+    r"|schedule|search|sell|send|set|share|show|shuffle|shut|silence|sign|skip|split|start|stop|submit|subscribe"
+    r"|suggest|summarise|summarize|switch|take|tell|test|text|track|transfer|translate|turn|unblock|unlock|update"
+    r"|upgrade|upload|use|vacuum|verify|view|wake|warm|water|write"
+    r")\s"
+)
 _QUESTION = re.compile(r"^(what|what's|whats|where|where's|when|when's|who|who's|why|which|how|how's)\b")
 _CHECK = re.compile(r"^(is|are|was|were|do|does|did|has|have|will|would|am|should|any)\b")
 _WISH = re.compile(
@@ -85,12 +110,25 @@ _NOT_WISHED = (
 _NOT_WANTED = ("i don't want {}", "i do not need {}", "i no longer want {}", "i wouldn't like {}")
 
 
+def refusals(texts: Sequence[str], most: int = MOST) -> list[str]:
+    """Refusals of up to ``most`` of the texts, none of which is among the texts; the same whatever their order."""
+    known = {text.lower() for text in texts if len(text) <= _LONGEST}
+    made: dict[str, None] = {}
+    for seed, text in sorted((crc32(text.encode()), text) for text in known):
+        if len(made) == most:
+            break
+        refused = negate(text, np.random.default_rng(seed))
+        if refused is not None and refused not in known:
+            made[refused] = None
+    return list(made)
+
+
 def negate(text: str, random: np.random.Generator) -> str | None:
     """The text turned into its refusal, or None where no rule is sure."""
     plain = _TAIL.sub("", _POLITE.sub("", text.lower()))
     if len(plain.split()) < 2:
         return None
-    if plain.split()[0] in _ORDERS:
+    if _ORDER.match(plain):
         return _say(_NOT_ORDERED, plain, random)
     if _QUESTION.match(plain):
         return _say(_NOT_ASKED, _indirect(plain), random)
