@@ -19,7 +19,7 @@ from synaptoroute.bench.peer_workers.worker import Given, MiniLM
 from synaptoroute.bench.peers import ENCODER, OURS, Comparison, System, measure
 from synaptoroute.cli import app
 from synaptoroute.encoder import BundledEncoder
-from synaptoroute.encoder.bundled import WEIGHTS
+from synaptoroute.encoder.bundled import DEFAULT, WEIGHTS
 from tests.bench.conftest import TINY
 
 #: Speaks the protocol without routing anything. Its arguments say how it misbehaves: REQUEST=HOW.
@@ -290,7 +290,7 @@ def test_given_vectors_are_returned_and_a_systems_own_texts_really_encoded(
     encoder: BundledEncoder, tmp_path: Path
 ) -> None:
     synthetic_task(TINY, tmp_path, Scale(routes=5, utterances=2))
-    given = Given(tmp_path, MiniLM(WEIGHTS / "minilm", 2), ["will it rain"])
+    given = Given(tmp_path, MiniLM(WEIGHTS / DEFAULT, 2), ["will it rain"])
     queries = np.load(tmp_path / "queries.npy")
     for given.costly in (False, True):
         rows = given.encode(["q3", "u4", "route-0"])

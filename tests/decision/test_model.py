@@ -237,7 +237,7 @@ def test_a_model_has_a_kernel_exactly_where_that_helps(
     ("routes", "per_route", "kinds"),
     [
         pytest.param(16, 20, {RIGHT, WRONG, NEAR, FAR}, id="a table"),
-        pytest.param(2, 6, {RIGHT, WRONG, NEAR, FAR}, id="two routes"),
+        pytest.param(2, 6, {RIGHT, NEAR, FAR}, id="two routes, which it tells apart"),
         pytest.param(1, 6, {RIGHT, FAR}, id="one route: there is none to leave out"),
         pytest.param(6, 1, {NEAR, FAR}, id="one utterance each: none is left to find it by"),
         pytest.param(1, 1, {FAR}, id="a single utterance"),
@@ -319,17 +319,18 @@ def test_no_kernel_is_tried_where_n_grams_are_too_much(
 
 
 # ---------------------------------------------------------------------------------------------------------------- names
-def test_names_help_where_there_are_few_utterances(
-    demo: Examples, outside: Texts, names: Texts, encoder: BundledEncoder
-) -> None:
+def test_names_help_where_there_are_few_utterances(demo: Examples, outside: Texts, names: Texts) -> None:
+    # For the encoder trained for routing, the demo's sixty queries are too easy to show it.
+    encode = BundledEncoder("minilm").encode
     examples = few(demo, demo.routes, 1)
     order = [route.name for route in demo_routes()]
     inside = [(text, order.index(name)) for text, name in demo_queries() if name]
     texts, expected = [text for text, _ in inside], np.array([column for _, column in inside])
-    vectors = encoder.encode(texts)
+    vectors = encode(texts)
 
     def found(lessons: Lessons) -> float:
-        return float((ranked(learn(lessons), examples, texts, vectors).owners[:, 0] == expected).mean())
+        seen = lessons.seen_by(encode)
+        return float((ranked(learn(seen), seen.examples, texts, vectors).owners[:, 0] == expected).mean())
 
     assert found(Lessons(examples, outside, names)) > found(Lessons(examples, outside))
 

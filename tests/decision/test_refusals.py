@@ -128,7 +128,6 @@ def router(encoder: BundledEncoder) -> AdaptiveRouter:
     [
         "i don't want to book a flight",
         "there is no need to book a flight to lisbon",
-        "please don't play any jazz",
         "no need to play that song",
     ],
 )

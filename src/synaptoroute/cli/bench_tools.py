@@ -19,8 +19,9 @@ def tools(
         typer.Option("--examples", min=0, help="Example queries a tool; may be repeated; 0, 1, 5 and 20 unless given."),
     ] = None,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="bundled, bundled:NAME or fastembed:MODEL.")
-    ] = "bundled",
+        str,
+        typer.Option("--encoder", help="Its word; the default encoder learned from MetaTool's train part."),
+    ] = "bundled:minilm",
     limit: Annotated[
         int | None, typer.Option("--limit", min=2, help="Ask only so many queries; marked in the manifest.")
     ] = None,
