@@ -63,6 +63,10 @@ class Trials:
         """All of them, in order."""
         return cls(**{part.name: np.concatenate([getattr(each, part.name) for each in parts]) for part in fields(cls)})
 
+    def part(self, mask: Flags) -> Trials:
+        """Those under the mask."""
+        return Trials(**{part.name: getattr(self, part.name)[mask] for part in fields(self)})
+
     @classmethod
     def none(cls) -> Trials:
         """Of no text."""
