@@ -267,12 +267,12 @@ def test_a_table_that_was_changed_is_read_in_the_order_of_its_routes() -> None:
 def test_real_texts_give_the_findings_a_person_would(encoder: BundledEncoder) -> None:
     table = encoded(
         encoder,
-        billing=["what do I owe", "show my balance", "pay my bill", "how much is my invoice", "will there be snow tonight"],
+        billing=["what do I owe", "show my balance", "pay my bill", "how much is my invoice", "will it snow tonight"],
         weather=["will it rain tomorrow", "is it sunny outside", "how cold is it", "Pay my bill.", "is a storm coming"],
     )
     by_kind = {finding.kind: finding for finding in lint(table) if finding.severity is not Severity.INFO}
     assert by_kind[Kind.DUPLICATE].fixes == (Fix(action="remove_utterance", route="weather", utterance="Pay my bill."),)
     assert by_kind[Kind.STRAY].fixes == (
-        Fix(action="move_utterance", route="billing", utterance="will there be snow tonight", to="weather"),
+        Fix(action="move_utterance", route="billing", utterance="will it snow tonight", to="weather"),
     )
     assert set(by_kind) == {Kind.DUPLICATE, Kind.STRAY, Kind.OVERLAP}
