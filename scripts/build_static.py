@@ -39,7 +39,7 @@ from tokenizers import Tokenizer
 
 from synaptoroute.bench import datasets
 from synaptoroute.bench.sources import SOURCES, cache_folder, data_folder, fetch
-from synaptoroute.encoder.bundled import WEIGHTS, BundledEncoder
+from synaptoroute.encoder.bundled import DEFAULT, WEIGHTS, BundledEncoder
 from synaptoroute.encoder.static import tokens_of
 
 Floats = NDArray[np.float32]
@@ -205,7 +205,7 @@ def verify(files: dict[str, bytes]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the static encoder from the bundled transformer.")
     parser.add_argument("--data", type=Path, help="folder with the data sets; missing files are downloaded")
-    parser.add_argument("--model", default="minilm", help="folder of the transformer below encoder/weights")
+    parser.add_argument("--model", default=DEFAULT, help="folder of the transformer below encoder/weights")
     parser.add_argument("--verify", action="store_true", help="compare with the shipped files, write nothing")
     options = parser.parse_args()
     files = build(options.model, data_folder(options.data))

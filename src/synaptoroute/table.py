@@ -257,7 +257,6 @@ class RouteTable:
             examples=Examples(texts, vectors, columns, len(routes)),
             outside=Texts([*BACKGROUND, *refused], np.concatenate([self.encode(BACKGROUND), self.encode(refused)])),
             names=Texts(names, named) if telling(named, vectors, columns) else None,
-            refused=len(refused),
         )
 
     def first_lessons(self, lessons: Lessons) -> Lessons | None:

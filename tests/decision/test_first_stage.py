@@ -96,9 +96,31 @@ def test_a_table_of_one_route_has_odds_that_are_numbers() -> None:
     assert np.isfinite(found.seen).all()
 
 
+def test_it_sees_a_no_that_the_route_does_not_say_itself(full: Head, head: Head) -> None:
+    texts = ["pay my bill", "do not pay my bill", "it did not rain", "do not play a song"]
+    utterances = [*UTTERANCES[:4], "why has it not been sunny", "it does not rain"]
+    found = first_choices(head, full, Vocabulary.of(utterances, COLUMNS), texts, vectors_of(texts))
+    assert found.columns[:, 0].tolist() == [0, 0, 2, 1]
+    assert found.seen[:, SEEN.index("says_no")].tolist() == [0, 1, 0, 1]
+
+
 # ---------------------------------------------------------------------------------------------------------- believes
 def stage_of(head: Head, gate: Gate, some: Trials) -> FirstStage:
     return first_stage(head, some, gate, 0.5)
+
+
+def test_a_no_goes_to_the_full_path_whatever_else_is_seen(head: Head, gate: Gate) -> None:
+    some = trials([RIGHT] * 1000, list(np.linspace(9, 0, 1000)), [True] * 1000)
+    stage = stage_of(head, gate, some)
+    denied = some.first.copy()
+    denied[:, SEEN.index("says_no")] = 1
+    assert (np.column_stack(stage.probabilities(denied)) == 0).all()
+    # Refusals that would be mistaken for requests, were they not told by that word, cost nothing.
+    refused = trials([FAR] * 100, [9.0] * 100, [False] * 100)
+    refused.first[:, SEEN.index("says_no")] = 1
+    both = stage_of(head, gate, Trials.together([some, refused]))
+    np.testing.assert_allclose(both.weights, stage.weights, rtol=1e-6)
+    assert both.least(gate, 0.5) <= stage.least(gate, 0.5) <= 1
 
 
 def test_it_answers_down_to_where_too_many_would_differ(head: Head, gate: Gate) -> None:

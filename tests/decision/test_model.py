@@ -515,14 +515,3 @@ def test_larger_tables_are_given_no_more_effort_than_smaller_ones() -> None:
         assert smaller.used >= larger.used
         assert smaller.reads_ngrams >= larger.reads_ngrams
     assert all(effort.used <= effort.folds for effort in EFFORTS)
-
-
-def test_a_first_stage_is_tried_with_few_refusals(demo: Examples, outside: Texts) -> None:
-    twice = Texts([*outside.texts, *outside.texts], np.concatenate([outside.vectors, outside.vectors]))
-    refused = len(outside.texts)
-    _, _, kinds, trials = cross_fitted(Lessons(demo, twice, refused=refused), SMALL, first=Lessons(demo, twice))
-    assert trials is not None
-    inside = int((kinds != FAR).sum())
-    everyday = int((kinds == FAR).sum()) // 2
-    assert int((trials.kinds != FAR).sum()) == inside
-    assert int((trials.kinds == FAR).sum()) == everyday + SMALL.used * (refused // 2 // module.REFUSALS_A_TRIAL)

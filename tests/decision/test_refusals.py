@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synaptoroute.decision.refusals import negate, refusals
+from synaptoroute.decision.refusals import negate, negated, refusals
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.models import Route
 from synaptoroute.router import AdaptiveRouter
@@ -35,6 +35,8 @@ class TestNegate:
             assert refused is not None
             assert words in refused
             assert refused != text
+            assert negated(refused)
+            assert negated(refused.replace("'", ""))
 
     @pytest.mark.parametrize("text", ["my parcel has not arrived", "the printer is broken", "hello", ""])
     def test_a_statement_is_left_alone(self, text: str) -> None:
@@ -44,6 +46,23 @@ class TestNegate:
     def test_any_text_is_taken(self, text: str, seed: int) -> None:
         refused = negate(text, random(seed))
         assert refused is None or refused.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "says_no"),
+    [
+        ("My parcel has not come", True),
+        ("Don\u2019t call him", True),
+        ("i dont want that", True),
+        ("NO, thanks", True),
+        ("note this down", False),
+        ("play nothing else matters", False),
+        ("i need a cantor", False),
+        ("", False),
+    ],
+)
+def test_a_word_that_says_no_is_told_from_others(text: str, says_no: bool) -> None:
+    assert negated(text) is says_no
 
 
 class TestRefusals:

@@ -77,8 +77,12 @@ def test_it_points_where_the_transformer_does(encoder: StaticEncoder) -> None:
 
     texts = [text for text, _ in demo_queries()]
     pairs = np.triu_indices(len(texts), 1)
-    here, there = ((rows @ rows.T)[pairs] for rows in (encoder.encode(texts), BundledEncoder("minilm").encode(texts)))
-    assert np.corrcoef(here, there)[0, 1] > 0.6
+    encoders = (encoder, BundledEncoder(), BundledEncoder("minilm"))
+    here, there, elsewhere = ((rows @ rows.T)[pairs] for rows in (each.encode(texts) for each in encoders))
+    # The trained transformer tells apart what has the same words, so a sum of words follows it less than it followed
+    # the published one (0.62), and still more than it follows that one now.
+    assert np.corrcoef(here, there)[0, 1] > 0.56
+    assert np.corrcoef(here, there)[0, 1] > np.corrcoef(here, elsewhere)[0, 1]
 
 
 def test_what_comes_after_254_tokens_is_not_read(encoder: StaticEncoder) -> None:
@@ -132,7 +136,7 @@ def test_manifest_has_the_hash_of_every_file_and_of_what_it_was_distilled_from()
     assert manifest["sha256"] == {
         name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in sorted(shipped)
     }
-    assert manifest["distilled_from"] == BundledEncoder("minilm").fingerprint
+    assert manifest["distilled_from"] == BundledEncoder().fingerprint
 
 
 @pytest.fixture

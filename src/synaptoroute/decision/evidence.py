@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.decision.lexical import WORD_BITS, words
+from synaptoroute.decision.refusals import negated
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -124,10 +125,12 @@ class Vocabulary:
     Attributes:
         idf: Weight of each word bucket.
         known: Sorted column * 2**17 + bucket of every word of every route.
+        negated: Whether a word says no in most of a route's utterances (columns,).
     """
 
     idf: Vectors
     known: Rows
+    negated: NDArray[np.bool_]
 
     @classmethod
     def of(cls, texts: Sequence[str], columns: Owners) -> Vocabulary:
@@ -137,7 +140,12 @@ class Vocabulary:
         frequency = np.minimum(np.bincount(bags.buckets, minlength=1 << WORD_BITS), len(texts))
         idf = (np.log((1 + len(texts)) / (1 + frequency)) + 0.1).astype(np.float32)
         owners = columns[bags.rows].astype(np.int64)
-        return cls(idf=idf, known=np.unique((owners << WORD_BITS) | bags.buckets))
+        no = np.fromiter(map(negated, texts), bool, len(texts))
+        return cls(
+            idf=idf,
+            known=np.unique((owners << WORD_BITS) | bags.buckets),
+            negated=2 * np.bincount(columns, no) > np.bincount(columns),
+        )
 
     def share_known(self, texts: Sequence[str], columns: Rows) -> Floats:
         """How much of each text's idf mass its column knows, in [0, 1] (n,)."""
@@ -150,6 +158,10 @@ class Vocabulary:
             mass = sum([weight for weight, bucket in its_buckets if column | bucket in known])
             shares.append(mass / (sum(its_weights) + 1e-6))
         return np.array(shares)
+
+    def says_no(self, texts: Sequence[str], columns: Rows) -> NDArray[np.bool_]:
+        """Whether a word of each text says no, where most utterances of its column have none that does (n,)."""
+        return np.fromiter(map(negated, texts), bool, len(texts)) & ~self.negated[columns]
 
     @cached_property
     def _known(self) -> frozenset[int]:

@@ -148,7 +148,7 @@ def learn_labelled(
 def _first_asked(
     base: DecisionModel, full: Sequence[Head], fold: Rows, first: tuple[Lessons, Queries], checkpoint: Checkpoint
 ) -> tuple[Head, Rows, Floats]:
-    """The head of the first stage beside the last of the full path's; first choices (q,) and what is seen (q, 4).
+    """The head of the first stage beside the last of the full path's; first choices (q,) and what is seen (q, 5).
 
     Each query is asked of the head that is beside the full path's of its fold.
 

@@ -33,10 +33,6 @@ THREADS = 2
 LIFT = 3.0
 #: Cross-fitting: steps of each fold's head, and rows asked.
 FOLD_STEPS, ASKED = 20, 3_000
-#: One in so many refusals is a trial of a first stage, as if one query in 200 were a refusal. With one in 8 it answered
-#: 36 % of CLINC150's validation queries, with one in 40 59 %, with none 58 %; the router then abstained from 78, 61
-#: and 56 % of their refusals.
-REFUSALS_A_TRIAL = 40
 _SEED = 0
 
 
@@ -131,13 +127,11 @@ class Lessons:
         examples: The utterances.
         outside: Texts that belong to no route.
         names: The routes' names as words, one for each column, where they tell what the routes are about.
-        refused: How many of ``outside``, which come last, are refusals of the examples.
     """
 
     examples: Examples
     outside: Texts
     names: Texts | None = None
-    refused: int = 0
 
     @property
     def routes(self) -> int:
@@ -284,11 +278,7 @@ def cross_fitted(
     if held_out is not None:
         held_out.extend(fold.choices for fold in chosen)
     both = zip(chosen, found, strict=True)
-    trials = [
-        fold.beside(each.first).part(asked_of.tried)
-        for asked_of, (fold, each) in zip(folds, both, strict=True)
-        if each.first is not None
-    ]
+    trials = [fold.beside(each.first) for fold, each in both if each.first is not None]
     return (
         chosen is lifted,
         np.concatenate([fold.features for fold in chosen]),
@@ -357,7 +347,7 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _FirstAnswers:
-    """What it sees of the same texts (m, 4), its first choices, and whether they are right (m,)."""
+    """What it sees of the same texts (m, 5), its first choices, and whether they are right (m,)."""
 
     seen: Floats
     firsts: Rows
@@ -375,24 +365,13 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """What one fold's head is trained on, and what it is asked; ``known`` are the columns that it has.
-
-    ``refused`` marks the refusals among the texts from outside.
-    """
+    """What one fold's head is trained on, and what it is asked; ``known`` are the columns that it has."""
 
     lessons: Lessons
     known: Rows
     held_out: tuple[Texts, Rows]
     strangers: Texts
     outside: Texts
-    refused: NDArray[np.bool_]
-
-    @property
-    def tried(self) -> NDArray[np.bool_]:
-        """Which of all that it is asked are trials of a first stage."""
-        others = len(self.held_out[0].texts) + len(self.strangers.texts)
-        left_out = self.refused & (np.cumsum(self.refused) % REFUSALS_A_TRIAL != 0)
-        return np.append(np.ones(others, bool), ~left_out)
 
     def asked(self, effort: Effort, checkpoint: Checkpoint, first: _Fold | None) -> _Found:
         """What its heads make of what is held out, and the head of a first stage if that has such a fold, too."""
@@ -456,7 +435,6 @@ def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
     route_fold = np.empty(examples.routes, np.int64)
     route_fold[random.permutation(examples.routes)] = np.arange(examples.routes) % effort.folds
     outside_half = np.arange(len(outside.texts)) % 2
-    refused = np.arange(len(outside.texts)) >= len(outside.texts) - lessons.refused
     limit = ASKED // effort.used + 1
     folds = []
     for fold in range(effort.used):
@@ -476,7 +454,6 @@ def _folds(lessons: Lessons, effort: Effort) -> list[_Fold]:
                 (queries, number[columns]),
                 strangers,
                 outside.part(~half),
-                refused[~half],
             )
         )
     return folds

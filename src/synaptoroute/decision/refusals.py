@@ -49,6 +49,11 @@ _WISH = re.compile(
     r"^(?:i(?:'d| would) like(?: to)?|i (?:want|need|wish)(?: to)?|i(?:'m| am) (?:looking|trying) (?:to|for)"
     r"|(?:can|could|may) i|let me|help me(?: to)?) "
 )
+#: What says no, with and without its apostrophe; a refusal that is made here has one of them.
+_NO = re.compile(
+    r"\b(?:no|nope|not|never|nor|without|cannot|already|mistaken(?:ly)?|i know"
+    r"|(?:do|does|did|is|are|was|were|wo|would|ca|could|should|need|have|has|had)n(?:'|\u2019)?t)\b"
+)
 _WHAT_IS = re.compile(r"^(what|where|who|when|how)(?:'s|s| is| are) (.+)$")
 
 _NOT_ORDERED = (
@@ -139,6 +144,11 @@ def negate(text: str, random: np.random.Generator) -> str | None:
     if _CHECK.match(plain):
         return _say(_NOT_ASKED, plain, random)
     return None
+
+
+def negated(text: str) -> bool:
+    """Whether a word says no, be it a refusal ("don't call him") or not ("my parcel has not come")."""
+    return _NO.search(text.lower()) is not None
 
 
 def _indirect(question: str) -> str:
