@@ -152,7 +152,7 @@ class FirstStage:
 
         With every kind of text at its assumed share, those that would be answered and get another answer than the full
         path's may weigh at most ``budget``, and 2 % of what would be answered. Half a text more than was seen to differ
-        is counted, so that a table of less than some 240 utterances, which can prove nothing so rare, is never
+        is counted, so that a table of less than some 160 utterances, which can prove nothing so rare, is never
         answered here.
 
         Args:
