@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from synaptoroute.errors import MissingExtraError, StorageCorruptError
-from synaptoroute.index import HnswGraph
+from synaptoroute.index import HnswGraph, hnsw
 from synaptoroute.index.base import Vectors
 from tests.encoder import run_python
 from tests.index.test_exact import random_rows
@@ -35,6 +36,28 @@ def test_it_finds_nearly_all_of_the_nearest_rows(graph: HnswGraph, vectors: Vect
     assert found.shape == (50, 20)
     assert found.dtype == np.int64
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, nearest, strict=True)]) > 0.97
+
+
+@pytest.mark.parametrize(("rows", "count"), [(0, 128), (250_000, 128), (1_000_000, 256), (5_000_000, 573)])
+def test_of_more_rows_more_are_looked_at(rows: int, count: int) -> None:
+    assert hnsw.looked_at(rows) == count
+
+
+@pytest.mark.parametrize("restored", [HnswGraph.load, HnswGraph.view])
+def test_looking_at_more_finds_more_in_a_file_too(
+    restored: Callable[[Path], HnswGraph], vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, path = random_rows(2, 200), tmp_path / "graph"
+    nearest = (queries @ vectors.T).argmax(axis=1)
+    found = {}
+    for enough_for in (10**12, 30):
+        monkeypatch.setattr(hnsw, "_LOOKED_AT_SEARCHING", 8)
+        monkeypatch.setattr(hnsw, "_ENOUGH_FOR", enough_for)
+        HnswGraph.build(vectors).save(path)
+        # The graph keeps whole numbers, so the nearest need not come first.
+        rows = restored(path).search(queries, 4)
+        found[enough_for] = np.mean([row in some for row, some in zip(nearest, rows, strict=True)])
+    assert found[10**12] < found[30]
 
 
 def test_a_batch_finds_what_each_query_finds_alone(graph: HnswGraph) -> None:
