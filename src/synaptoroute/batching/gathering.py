@@ -1,0 +1,62 @@
+"""Gathering: what the coroutines of an event loop ask for in one of its turns is done at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class Gathering(Generic[K, C, R]):
+    """Does what costs less for many at a time, in the event loop, for coroutines that ask one by one.
+
+    Those that are woken together ask in the same turn of the loop; at its end they are answered together. Several
+    loops, each in its thread, may be at it.
+
+    Args:
+        do: One result for each of these calls, in order, which have one key.
+        most: Calls to do before the loop may turn to others.
+    """
+
+    def __init__(self, do: Callable[[K, list[C]], list[R]], most: int) -> None:
+        self._do = do
+        self._most = most
+        self._turn = threading.local()
+
+    async def ask(self, key: K, call: C) -> R:
+        """The result of this call. Raises what doing it raised, which then is raised for all calls of the key."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R | Exception] = loop.create_future()
+        waiting: list[tuple[K, C, asyncio.Future[R | Exception]]] = self._turn.__dict__.setdefault(loop, [])
+        waiting.append((key, call, future))
+        if len(waiting) == 1:
+            loop.call_soon(self._answer, loop)
+        answer = await future
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting: list[tuple[K, C, asyncio.Future[R | Exception]]] = self._turn.__dict__.pop(loop)
+        now, later = waiting[: self._most], waiting[self._most :]
+        if later:
+            self._turn.__dict__[loop] = later
+            loop.call_soon(self._answer, loop)
+        groups: defaultdict[K, list[tuple[C, asyncio.Future[R | Exception]]]] = defaultdict(list)
+        for key, call, future in now:
+            if not future.done():
+                groups[key].append((call, future))
+        for key, group in groups.items():
+            answers: Sequence[R | Exception]
+            try:
+                answers = self._do(key, [call for call, _ in group])
+            except Exception as exc:  # noqa: BLE001 - it is handed to whoever waits
+                answers = [exc] * len(group)
+            for (_, future), answer in zip(group, answers, strict=True):
+                future.set_result(answer)
