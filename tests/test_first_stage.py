@@ -117,11 +117,12 @@ def test_one_is_a_batch_of_one_sync_and_async(router: AdaptiveRouter, copied: Pa
     with opened(copied, encoder, cache_bytes=0) as other:
         alone = [other.route(text) for text in TEXTS]
 
-        async def ask() -> tuple[list[Decision], list[Decision]]:
-            return [await other.aquery(text) for text in TEXTS], await other.aquery_many(TEXTS)
+        async def ask() -> tuple[list[Decision], ...]:
+            at_once = await asyncio.gather(*map(other.aquery, TEXTS))
+            return [await other.aquery(text) for text in TEXTS], at_once, await other.aquery_many(TEXTS)
 
-        awaited, awaited_together = asyncio.run(ask())
-    for found in (alone, awaited, awaited_together):
+        awaited = asyncio.run(ask())
+    for found in (alone, *awaited):
         assert [(each.name, each.stage) for each in found] == [(each.name, each.stage) for each in together]
         np.testing.assert_allclose(
             [each.confidence for each in found], [each.confidence for each in together], atol=1e-5
