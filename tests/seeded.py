@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from synaptoroute import Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.encoder.base import Vectors
 
 DIM = 32
@@ -49,6 +49,6 @@ def route(name: str, *says: str | int) -> Route:
     return Route(name=name, utterances=[f"{name} {said}" for said in says or range(3)])
 
 
-def small_heads(cells: int) -> tuple[model.Effort, ...]:
+def small_heads(cells: int) -> tuple[lessons.Effort, ...]:
     """Efforts for which tables of more utterances times routes are too large."""
-    return (replace(model.EFFORTS[0], cells=cells),)
+    return (replace(lessons.EFFORTS[0], cells=cells),)

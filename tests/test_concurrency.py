@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from synaptoroute import AdaptiveRouter, Decision, Reason, Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import (
     DeadlineExceededError,
@@ -41,7 +41,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("table", "table_files"):
         monkeypatch.setattr(f"synaptoroute.{module}.SEGMENTED_FROM", 60)
     monkeypatch.setattr("synaptoroute.index.segmented._TAIL_ROWS", 20)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(100))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(100))
 
 
 class SlowEncoder(SeededEncoder):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from synaptoroute import AdaptiveRouter, Reason, Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import DeadlineExceededError, InvalidQueryError, RouteNotFoundError, RouterClosedError
 from synaptoroute.explaining import NEAREST
 from synaptoroute.storage import SQLiteStorage
@@ -72,7 +72,7 @@ def test_it_says_which_part_decided(router: AdaptiveRouter, monkeypatch: pytest.
     router.add_route(route("new"))
     explained = router.explain("new wanted")
     assert (explained.decision.name, explained.decided_by) == ("new", "neighbours")
-    monkeypatch.setattr(model, "EFFORTS", small_heads(10))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
     with AdaptiveRouter(SeededEncoder()) as large:
         large.add_routes(route(name) for name in NAMES)
         large.wait_until_fitted()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from synaptoroute import AdaptiveRouter, Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import RouteExistsError, RouteNotFoundError, RouterClosedError, StorageError
 from synaptoroute.storage import BaseStorage, PostgresStorage, SQLiteStorage
 from tests.postgres_server import PostgresServer
@@ -129,7 +129,7 @@ def test_a_refresh_while_the_table_is_compacted(opening: Opening, monkeypatch: p
     for module in ("table", "table_files"):
         monkeypatch.setattr(f"synaptoroute.{module}.SEGMENTED_FROM", 60)
     monkeypatch.setattr("synaptoroute.index.segmented._TAIL_ROWS", 20)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(100))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(100))
     with AdaptiveRouter(SeededEncoder(), opening()) as one, AdaptiveRouter(SeededEncoder(), opening()) as other:
         for start in range(0, 200, 20):
             one.add_routes([route(f"r{number}") for number in range(start, start + 20)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synaptoroute import AdaptiveRouter, Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.decision.kernel import train_kernel
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.learned_file import dump, load, sealed
@@ -66,7 +66,7 @@ def test_head_and_kernel_come_back_bit_for_bit(table: RouteTable, encoder: Bundl
 
 
 def test_a_head_without_n_grams_comes_back(table: RouteTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "EFFORTS", model.EFFORTS[-1:])
+    monkeypatch.setattr(lessons, "EFFORTS", lessons.EFFORTS[-1:])
     learned = table.learn_head()
     assert (len(learned.model.head.idf), learned.model.kernel) == (0, None)
     content = dump(learned, table)

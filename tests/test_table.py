@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synaptoroute import learned_file
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.errors import RouteNotFoundError
 from synaptoroute.index import ExactIndex, SegmentedIndex
@@ -255,7 +255,7 @@ def test_a_table_that_was_never_calibrated_does_not_hold_the_rows_of_former_ones
 def test_a_table_that_outgrows_exact_search_decides_as_before(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("synaptoroute.table.SEGMENTED_FROM", 61)
     if kind == "two stages":
-        monkeypatch.setattr(model, "EFFORTS", small_heads(10))
+        monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
     table = table_of(*(route(f"r{number}", *range(3)) for number in range(20)))
     if kind != "neighbours":
         table = table.with_learned(table.learn())
@@ -286,7 +286,7 @@ def test_what_two_stages_learned_comes_back_bit_for_bit_for_a_table_that_is_too_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = table_of(*(route(f"r{number}") for number in range(20)))
-    monkeypatch.setattr(model, "EFFORTS", small_heads(10))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
     learned = small.learn()
     assert isinstance(learned, TwoStage)
     content = learned_file.dump(learned, small)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from synaptoroute import AdaptiveRouter, Decision, Route, cache_files
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import StorageCorruptError
 from synaptoroute.index import ExactIndex, HnswGraph, SegmentedIndex
 from synaptoroute.storage import SQLiteStorage
@@ -34,7 +34,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"synaptoroute.{module}.SEGMENTED_FROM", 60)
     monkeypatch.setattr("synaptoroute.table_files.GRAPH_PAYS_FROM", 10_000)
     monkeypatch.setattr("synaptoroute.index.segmented._TAIL_ROWS", 10)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(100))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(100))
 
 
 @pytest.fixture
@@ -500,10 +500,10 @@ import sys
 import tests.test_table_files as t
 from synaptoroute import table, table_files
 from synaptoroute.index import segmented
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 table.SEGMENTED_FROM = table_files.SEGMENTED_FROM = 60
 table_files.GRAPH_PAYS_FROM, segmented._TAIL_ROWS = 60, 3
-model.EFFORTS = t.small_heads(100)
+lessons.EFFORTS = t.small_heads(100)
 router, first = t.opened(sys.argv[1]), int(sys.argv[2])
 for number in range(first, first + 100_000):
     router.add_route(t.route(f"n{number}"))

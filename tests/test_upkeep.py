@@ -15,7 +15,7 @@ import pytest
 
 from synaptoroute import AdaptiveRouter, Decision, Reason, Route, upkeep
 from synaptoroute.cli.demo import demo_routes
-from synaptoroute.decision import model
+from synaptoroute.decision import cross_fitting, lessons, model
 from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.head import Head, train_head
 from synaptoroute.encoder import BundledEncoder
@@ -432,7 +432,7 @@ def test_after_a_failure_neighbours_answer_and_not_every_query_tries_again(
             router.wait_until_fitted()
         # As many as were training at a time.
         once = tried
-        assert once <= 1 + model.THREADS
+        assert once <= 1 + cross_fitting.THREADS
         for _ in range(3):
             assert router("what's my current balance?").name == "billing"
         assert not learners()
@@ -464,7 +464,7 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Lets a head learn from tables of at most so many utterances times routes."""
 
     def limit(cells: int) -> None:
-        monkeypatch.setattr(model, "EFFORTS", (replace(model.EFFORTS[0], cells=cells),))
+        monkeypatch.setattr(lessons, "EFFORTS", (replace(lessons.EFFORTS[0], cells=cells),))
 
     return limit
 

@@ -13,7 +13,7 @@ import pytest
 
 from synaptoroute import AdaptiveRouter, Decision, cache_files, table, table_files
 from synaptoroute.cache_files import Generation
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import StorageError, SynaptoRouteError
 from synaptoroute.index import SegmentedIndex
 from synaptoroute.storage import SQLiteStorage
@@ -28,7 +28,7 @@ QUERIES = [f"r{number} wanted" for number in range(20)]
 def _large_from_ten_utterances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "SEGMENTED_FROM", 10)
     monkeypatch.setattr(table_files, "SEGMENTED_FROM", 10)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(100))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(100))
 
 
 @pytest.fixture

@@ -18,13 +18,15 @@ from synaptoroute.decision.calibration import Calibration
 from synaptoroute.decision.evidence import CANDIDATES
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
 from synaptoroute.decision.labelled import Queries, learn_labelled
-from synaptoroute.decision.model import DecisionModel, Examples, Lessons, Texts, effort_for, learn
+from synaptoroute.decision.lessons import Examples, Lessons, Texts, effort_for
+from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.names import spoken, telling
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
 from synaptoroute.decision.refusals import refusals
 from synaptoroute.decision.tie import Choices, TieWeights
 from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
+from synaptoroute.decision.unlabelled import learn
 from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
 from synaptoroute.first_answers import FirstAnswers
 from synaptoroute.index import ExactIndex, SegmentedIndex

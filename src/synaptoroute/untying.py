@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synaptoroute.catalog import RouteCatalog
 from synaptoroute.decision.gate import Gate
 from synaptoroute.decision.head import Checkpoint, no_checkpoint
-from synaptoroute.decision.model import Examples
+from synaptoroute.decision.lessons import Examples
 from synaptoroute.decision.ranking import Ranking, shared_confidences
 from synaptoroute.decision.tie import Choices, TieWeights, learned_weights
 from synaptoroute.encoder.base import Vectors

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from synaptoroute import AdaptiveRouter, cache_files, index, table, table_files
 from synaptoroute.cli import app
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.index import HnswGraph, SegmentedIndex
 from synaptoroute.storage import SQLiteStorage
@@ -25,7 +25,7 @@ ROUTES = [route(name) for name in ("weather", "billing", "music", "travel", "coo
 def _large_from_ten_utterances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "SEGMENTED_FROM", 10)
     monkeypatch.setattr(table_files, "SEGMENTED_FROM", 10)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(1))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(1))
 
 
 @pytest.fixture

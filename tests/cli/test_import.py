@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from synaptoroute import AdaptiveRouter, Route, planning, route_files, table, table_files
 from synaptoroute.cli import app
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import EncoderError, InvalidInputError, InvalidRouteError
 from synaptoroute.route_files import iter_routes, read_routes, route_entry, write_routes
 from synaptoroute.storage import SQLiteStorage
@@ -304,7 +304,7 @@ def test_graphs_and_learning_wait_until_all_routes_are_there(tmp_path: Path, mon
     monkeypatch.setattr(planning, "_ROUTES_AT_ONCE", 2)
     monkeypatch.setattr(table, "SEGMENTED_FROM", 10)
     monkeypatch.setattr(table_files, "GRAPH_PAYS_FROM", 12)
-    monkeypatch.setattr(model, "EFFORTS", small_heads(1))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(1))
     routes = [route(f"r{number}") for number in range(12)]
     with AdaptiveRouter(SeededEncoder(), SQLiteStorage(tmp_path / "a.db")) as loading:
 

@@ -14,7 +14,7 @@ import pytest
 from synaptoroute import AdaptiveRouter
 from synaptoroute.corrections import Corrections, Decided, Feedback, FeedbackState, Option
 from synaptoroute.corrections.sqlite import SQLiteFeedback
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.errors import (
     FeedbackNotFoundError,
     InvalidInputError,
@@ -32,8 +32,8 @@ NAMES = ("r1", "r2", "r3", "r4")
 @pytest.fixture(autouse=True)
 def quick_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head is learned in a tenth of the time: a proposal takes a dozen of them."""
-    quick = replace(model.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
-    monkeypatch.setattr(model, "EFFORTS", (quick,))
+    quick = replace(lessons.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
+    monkeypatch.setattr(lessons, "EFFORTS", (quick,))
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def test_proposing_tells_how_far_it_is_and_can_be_ended(router: AdaptiveRouter, 
 
 
 def test_a_table_too_large_for_a_head_is_replayed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "EFFORTS", small_heads(10))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
     with AdaptiveRouter(SeededEncoder(), SQLiteStorage(tmp_path / "large.db")) as router:
         router.add_routes(route(name, *range(5)) for name in NAMES)
         router.add_utterance("r2", "r9 stray")

@@ -11,12 +11,14 @@ import pytest
 
 from synaptoroute.cli.demo import demo_queries, demo_routes
 from synaptoroute.decision import labelled as module
-from synaptoroute.decision import model as model_module
+from synaptoroute.decision import lessons as lessons_module
 from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.head import Head, train_head
 from synaptoroute.decision.kernel import train_kernel
 from synaptoroute.decision.labelled import FOLDS, HeldOut, Queries, as_it_is, learn_labelled
-from synaptoroute.decision.model import EFFORTS, DecisionModel, Examples, Lessons, Texts, learn
+from synaptoroute.decision.lessons import EFFORTS, Examples, Lessons, Texts
+from synaptoroute.decision.model import DecisionModel
+from synaptoroute.decision.unlabelled import learn
 from synaptoroute.encoder import BundledEncoder
 
 Taught = tuple[Lessons, Queries, DecisionModel]
@@ -107,7 +109,7 @@ def test_a_kernel_is_kept_as_the_utterances_taught_it(taught: Taught) -> None:
 
 def test_a_head_that_reads_no_n_grams_learns_from_queries_too(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
     lessons, queries, _ = taught
-    monkeypatch.setattr(model_module, "EFFORTS", EFFORTS[-1:])
+    monkeypatch.setattr(lessons_module, "EFFORTS", EFFORTS[-1:])
     base = learn(lessons)
     model, _ = learn_labelled(base, lessons, queries)
     assert (len(model.head.ngram_weights), len(model.head.idf)) == (0, 0)

@@ -15,26 +15,20 @@ import pytest
 from numpy.typing import NDArray
 
 from synaptoroute.cli.demo import demo_queries, demo_routes
+from synaptoroute.decision import cross_fitting, unlabelled
+from synaptoroute.decision import lessons as lessons_module
 from synaptoroute.decision import model as module
 from synaptoroute.decision.background import BACKGROUND
+from synaptoroute.decision.cross_fitting import cross_fitted, in_parallel
 from synaptoroute.decision.evidence import FEATURES
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, prior_gate
 from synaptoroute.decision.head import Head, train_head
+from synaptoroute.decision.lessons import EFFORTS, Effort, Examples, Lessons, Texts, effort_for
 from synaptoroute.decision.metrics import auroc
-from synaptoroute.decision.model import (
-    EFFORTS,
-    DecisionModel,
-    Effort,
-    Examples,
-    Lessons,
-    Texts,
-    cross_fitted,
-    effort_for,
-    in_parallel,
-    learn,
-)
+from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.names import spoken
 from synaptoroute.decision.ranking import Ranking, by_model
+from synaptoroute.decision.unlabelled import learn
 from synaptoroute.encoder import BundledEncoder
 
 Kinds = NDArray[np.int8]
@@ -191,7 +185,7 @@ def test_a_fold_leaves_out_whole_routes_parts_of_the_others_and_half_of_the_worl
 def test_the_effort_says_how_many_folds_there_are_and_how_many_are_asked(
     monkeypatch: pytest.MonkeyPatch, demo: Examples, outside: Texts, effort: Effort
 ) -> None:
-    monkeypatch.setattr(module, "ASKED", 30)
+    monkeypatch.setattr(cross_fitting, "ASKED", 30)
     spy = Spy(monkeypatch)
     _, _, kinds, _ = cross_fitted(Lessons(demo, outside), effort)
     assert len(spy.trained) == effort.used
@@ -224,7 +218,7 @@ def test_a_model_has_a_kernel_exactly_where_that_helps(
 ) -> None:
     lessons = Lessons(few(demo, 4, 8), outside)
     answer = cross_fitted(lessons, replace(SMALL, used=2))
-    monkeypatch.setattr(module, "cross_fitted", lambda *_: (helps, *answer[1:]))
+    monkeypatch.setattr(unlabelled, "cross_fitted", lambda *_: (helps, *answer[1:]))
     model = learn(lessons)
     assert (model.kernel is not None) is helps
     if model.kernel is not None:
@@ -284,7 +278,7 @@ def test_without_any_text_from_outside_it_still_learns(demo: Examples, outside: 
 @pytest.fixture
 def compactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every table is learned like the largest."""
-    monkeypatch.setattr(module, "EFFORTS", (COMPACT,))
+    monkeypatch.setattr(lessons_module, "EFFORTS", (COMPACT,))
 
 
 @pytest.mark.usefixtures("compactly")
@@ -312,7 +306,8 @@ def test_no_kernel_is_tried_where_n_grams_are_too_much(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(module, "train_kernel", never)
+    for room in (cross_fitting, unlabelled):
+        monkeypatch.setattr(room, "train_kernel", never)
     spy = Spy(monkeypatch)
     learn(Lessons(few(demo, 4, 8), outside))
     assert len(spy.trained) == 2
@@ -385,7 +380,7 @@ def test_a_checkpoint_that_raises_ends_learning_and_leaves_no_thread(demo: Examp
     with pytest.raises(Ended):
         learn(Lessons(few(demo, 4, 5), outside), checkpoint)
     # As many threads as were training at that moment.
-    assert last <= calls <= last + module.THREADS
+    assert last <= calls <= last + cross_fitting.THREADS
     assert not thread_names()
 
 
@@ -416,7 +411,7 @@ def test_in_parallel_keeps_the_order_and_stays_within_its_threads() -> None:
         return item * item
 
     assert in_parallel(work, range(20)) == [item * item for item in range(20)]
-    assert most == module.THREADS
+    assert most == cross_fitting.THREADS
     assert in_parallel(work, []) == []
     assert not thread_names()
 
@@ -430,14 +425,15 @@ def test_after_a_failure_nothing_new_is_begun_and_it_is_raised_where_it_was_aske
 
     with pytest.raises(KeyError):
         in_parallel(work, range(20))
-    assert len(begun) <= module.THREADS
+    assert len(begun) <= cross_fitting.THREADS
     assert not thread_names()
 
 
 WHILE_TRAINING = """
 import atexit, threading, time
 import numpy as np
-from synaptoroute.decision.model import Examples, Lessons, Texts, learn
+from synaptoroute.decision.lessons import Examples, Lessons, Texts
+from synaptoroute.decision.unlabelled import learn
 
 begun, stop, outcome = threading.Event(), threading.Event(), []
 

@@ -13,7 +13,7 @@ import pytest
 from synaptoroute import AdaptiveRouter, Route
 from synaptoroute.bulk import route_batches
 from synaptoroute.corrections import Corrections
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.encoder import BundledEncoder
 from synaptoroute.encoder.base import Vectors, encode_checked
 from synaptoroute.observability.record_reading import DecisionRecord
@@ -119,9 +119,9 @@ def test_the_side_comes_before_the_thread(members: list[str], called: str, *, al
 @pytest.fixture(autouse=True, scope="module")
 def _quick_heads() -> Iterator[None]:
     """A head is learned in a tenth of the time; what it decides is no matter here."""
-    quick = replace(model.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
+    quick = replace(lessons.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "EFFORTS", (quick,))
+        patch.setattr(lessons, "EFFORTS", (quick,))
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synaptoroute import AdaptiveRouter, Decision, Route
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from synaptoroute.storage import SQLiteStorage
 from tests.seeded import SeededEncoder, small_heads
 
@@ -26,7 +26,7 @@ def take_the_ways_of(kind: str, patch: pytest.MonkeyPatch) -> None:
             patch.setattr(f"synaptoroute.{module}.SEGMENTED_FROM", 20)
         patch.setattr("synaptoroute.table_files.GRAPH_PAYS_FROM", 24)
         patch.setattr("synaptoroute.index.segmented._TAIL_ROWS", 8)
-        patch.setattr(model, "EFFORTS", small_heads(100))
+        patch.setattr(lessons, "EFFORTS", small_heads(100))
 
 
 def opened(path: Path | str) -> AdaptiveRouter:

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from tests.server.serving import Served, problem, serving, small_router
 
 
 @pytest.fixture(autouse=True)
 def quick_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head is learned in a tenth of the time: a proposal takes a dozen of them."""
-    quick = replace(model.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
-    monkeypatch.setattr(model, "EFFORTS", (quick,))
+    quick = replace(lessons.EFFORTS[0], reads_ngrams=False, steps=20, folds=4, used=1)
+    monkeypatch.setattr(lessons, "EFFORTS", (quick,))
 
 
 @pytest.fixture

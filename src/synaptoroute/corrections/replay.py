@@ -20,8 +20,8 @@ from synaptoroute.corrections.records import Check
 from synaptoroute.corrections.rows import digest_of
 from synaptoroute.decision.head import Checkpoint
 from synaptoroute.decision.labelled import HeldOut, learn_labelled
-from synaptoroute.decision.model import learn
 from synaptoroute.decision.policy import Limits
+from synaptoroute.decision.unlabelled import learn
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.holdout import without
 from synaptoroute.models import Decision, Reason

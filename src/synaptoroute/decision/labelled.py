@@ -9,22 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synaptoroute.blas import one_blas_thread_for_training
+from synaptoroute.decision.cross_fitting import FOLD_STEPS, in_parallel
 from synaptoroute.decision.first_stage import SEEN, Trials, first_choices, first_stage
 from synaptoroute.decision.gate import NEAR, RIGHT, WRONG, Floats, Gate, Kinds, shares
 from synaptoroute.decision.head import Checkpoint, Head, no_checkpoint, train_head
 from synaptoroute.decision.languages import learn_languages
-from synaptoroute.decision.model import (
-    FOLD_STEPS,
-    DecisionModel,
-    Examples,
-    Lessons,
-    Owners,
-    Rows,
-    Texts,
-    Vectors,
-    first_head,
-    in_parallel,
-)
+from synaptoroute.decision.lessons import Examples, Lessons, Owners, Rows, Texts, Vectors
+from synaptoroute.decision.model import DecisionModel, first_head
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
 
 FOLDS = 5

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from synaptoroute import AdaptiveRouter
-from synaptoroute.decision import model
+from synaptoroute.decision import lessons
 from tests.seeded import SeededEncoder, route, small_heads
 from tests.server.browser.visiting import SAFE_MS, Visit, button, toast, visiting
 from tests.server.serving import Served, serving, small_router
@@ -195,7 +195,7 @@ def test_routes_go_to_a_file_and_come_back(own: Visit, own_demo: Served, tmp_pat
 
 def test_a_thousand_routes_are_searched_and_listed(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     # Learned in two stages, which is done at once.
-    monkeypatch.setattr(model, "EFFORTS", small_heads(100))
+    monkeypatch.setattr(lessons, "EFFORTS", small_heads(100))
     with AdaptiveRouter(SeededEncoder()) as router:
         router.add_routes([route(f"route number {number:04}", "one", "two") for number in range(1_200)])
         with serving(router, learn_before_ready_s=0) as served, visiting(browser, served.url) as visit:
