@@ -13,7 +13,7 @@ serve: .venv/.installed-api
 	@$(BIN)/synaptoroute serve --demo
 
 test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: .venv/.installed-clusters .venv/.installed-deploy .venv/.installed-torch lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from synaptoroute.decision import gate, model
+from synaptoroute.decision import gate
 from synaptoroute.decision.background import BACKGROUND
+from synaptoroute.decision.lessons import Examples, Lessons, Texts, effort_for
+from synaptoroute.decision.model import trained
 from synaptoroute.encoder.bundled import BundledEncoder
 
 ROUTES = (1, 2, 3, 5, 8, 16, 32)
@@ -50,7 +52,7 @@ def read_pools(data: Path, encoder: BundledEncoder) -> tuple[Pool, Pool]:
 
 
 def simulate(
-    pool: Pool, strangers: Pool, outside: model.Texts, routes: int, per_route: int, random: np.random.Generator
+    pool: Pool, strangers: Pool, outside: Texts, routes: int, per_route: int, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Features and kinds of the queries of one simulated table."""
     names = random.permutation(np.unique(pool.labels))
@@ -69,15 +71,15 @@ def simulate(
         expected += [column] * len(queries)
     near = random.permutation(np.flatnonzero(np.isin(pool.labels, others)))[: QUERIES // 2]
     far = random.permutation(len(strangers.texts))[: QUERIES // 2]
-    examples = model.Examples(
+    examples = Examples(
         [pool.texts[row] for row in stored], pool.vectors[stored], np.array(columns, np.int32), len(names)
     )
-    effort = model.effort_for(len(examples), len(names))
+    effort = effort_for(len(examples), len(names))
     assert effort is not None  # noqa: S101 - tables are small
-    trained = model._trained(model.Lessons(examples, outside), effort, effort.steps)  # noqa: SLF001 - untuned heads
+    untuned = trained(Lessons(examples, outside), effort, effort.steps)
     texts = [pool.texts[row] for row in [*asked, *near]] + [strangers.texts[row] for row in far]
     vectors = np.concatenate([pool.vectors[[*asked, *near]], strangers.vectors[far]])
-    evidence = trained.ask(examples.grouped, np.arange(len(names)), texts, vectors, candidates=5)
+    evidence = untuned.ask(examples.grouped, np.arange(len(names)), texts, vectors, candidates=5)
     right = evidence.columns[: len(asked), 0] == expected
     kinds = [np.where(right, gate.RIGHT, gate.WRONG), np.full(len(near), gate.NEAR), np.full(len(far), gate.FAR)]
     return evidence.features, np.concatenate(kinds).astype(np.int8)
@@ -91,7 +93,7 @@ def main() -> int:
     # The other bundled model learned from both sets. A prior fitted with it and with refusals did alike on simulated
     # tables of CLINC150's and Banking77's train sets: log loss 0.1998 against 0.2001.
     encoder = BundledEncoder("minilm")
-    outside = model.Texts(BACKGROUND, encoder.encode(BACKGROUND))
+    outside = Texts(BACKGROUND, encoder.encode(BACKGROUND))
     hwu64, metatool = read_pools(options.data, encoder)
     random = np.random.default_rng(0)
     tables = []

@@ -16,6 +16,7 @@ from tests.cli.test_cli import run
 TEXT = (Path(__file__).parents[1] / "docs" / "corrections.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_program_prints_what_it_says(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     (printed,) = re.findall(r"It prints:\n\n```\n(.*?)```", TEXT, re.DOTALL)

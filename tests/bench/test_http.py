@@ -32,6 +32,7 @@ def subject() -> Iterator[Stored]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_tiny_run_measures_everything_and_comes_back_from_its_file(
     subject: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -472,7 +472,7 @@ def test_a_command_over_a_data_set_writes_its_manifest(
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("scale", ("--routes", 20, "--routes", 30, "--queries", 10)), ("mutation", ("--routes", 20, "--changes", 3))],
+    [("scale", ("--routes", 20, "--queries", 10)), ("mutation", ("--routes", 20, "--changes", 3))],
 )
 def test_a_command_over_synthetic_routes_prints_tables(tmp_path: Path, kind: str, options: Sequence[object]) -> None:
     path = tmp_path / "load.json"

@@ -93,6 +93,7 @@ def test_a_fit_that_does_not_help_is_not_kept_unless_forced() -> None:
     assert fit_of_the_store() is not None
 
 
+@pytest.mark.slow
 def test_a_file_of_routes_gets_a_report_and_nothing_is_kept() -> None:
     result = run("fit", "queries.csv", "--routes", "routes.json")
     assert (result.code, result.stdout.splitlines()[1].split()) == (0, ["figure", "before", "after"])

@@ -23,7 +23,7 @@ from synaptoroute.decision.cross_fitting import cross_fitted, in_parallel
 from synaptoroute.decision.evidence import FEATURES
 from synaptoroute.decision.gate import FAR, NEAR, RIGHT, WRONG, prior_gate
 from synaptoroute.decision.head import Head, train_head
-from synaptoroute.decision.lessons import EFFORTS, Effort, Examples, Lessons, Texts, effort_for
+from synaptoroute.decision.lessons import EFFORTS, Effort, Examples, Lessons, Texts, Vectors, effort_for
 from synaptoroute.decision.metrics import auroc
 from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.names import spoken
@@ -67,7 +67,7 @@ def few(demo: Examples, routes: int, per_route: int) -> Examples:
     return kept
 
 
-def ranked(model: DecisionModel, examples: Examples, texts: Sequence[str], vectors: module.Vectors) -> Ranking:
+def ranked(model: DecisionModel, examples: Examples, texts: Sequence[str], vectors: Vectors) -> Ranking:
     columns = np.arange(examples.routes)
     return by_model(model.ask(examples.grouped, columns, texts, vectors, candidates=5), model.gate, columns)
 
@@ -343,7 +343,7 @@ def test_a_fold_is_told_the_names_of_the_routes_it_knows_and_of_no_others(
 
 
 def test_everything_there_is_to_learn_from_by_hand() -> None:
-    def vectors(*rows: int) -> module.Vectors:
+    def vectors(*rows: int) -> Vectors:
         return np.eye(6, dtype=np.float32)[list(rows)]
 
     examples = Examples(["a", "b", "c"], vectors(0, 1, 2), np.array([0, 0, 1], np.int32), 2)

@@ -54,7 +54,7 @@ def test_nothing_hostile_is_logged_and_no_mistake_was_made(report: Report) -> No
 
 
 # --------------------------------------------------------------------------------------------------------- its schema
-@pytest.mark.parametrize("kind", [OPEN, KEYED])
+@pytest.mark.parametrize("kind", [OPEN, pytest.param(KEYED, marks=pytest.mark.slow)])
 def test_requests_made_up_from_the_description_are_answered_by_it(kind: str) -> None:
     outcome = explore(kind, examples=2)
     assert outcome.faults == []

@@ -169,6 +169,7 @@ def test_after_the_end_the_store_is_whole(service: Service, demo_store: Path, en
 
 
 # -------------------------------------------------------------------------------------------------------- overload
+@pytest.mark.slow
 def test_what_is_too_much_is_turned_away_and_the_rest_answered_rightly(
     service: Service, learned_demo: Path, encoder: BundledEncoder, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -27,13 +26,14 @@ class Gathering(Generic[K, C, R]):
     def __init__(self, do: Callable[[K, list[C]], list[R]], most: int) -> None:
         self._do = do
         self._most = most
-        self._turn = threading.local()
+        # One list for each running loop. A loop runs in one thread, and no two at once in the same.
+        self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[K, C, asyncio.Future[R | Exception]]]] = {}
 
     async def ask(self, key: K, call: C) -> R:
         """The result of this call. Raises what doing it raised, which then is raised for all calls of the key."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R | Exception] = loop.create_future()
-        waiting: list[tuple[K, C, asyncio.Future[R | Exception]]] = self._turn.__dict__.setdefault(loop, [])
+        waiting = self._waiting.setdefault(loop, [])
         waiting.append((key, call, future))
         if len(waiting) == 1:
             loop.call_soon(self._answer, loop)
@@ -43,10 +43,10 @@ class Gathering(Generic[K, C, R]):
         return answer
 
     def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting: list[tuple[K, C, asyncio.Future[R | Exception]]] = self._turn.__dict__.pop(loop)
+        waiting = self._waiting.pop(loop)
         now, later = waiting[: self._most], waiting[self._most :]
         if later:
-            self._turn.__dict__[loop] = later
+            self._waiting[loop] = later
             loop.call_soon(self._answer, loop)
         groups: defaultdict[K, list[tuple[C, asyncio.Future[R | Exception]]]] = defaultdict(list)
         for key, call, future in now:

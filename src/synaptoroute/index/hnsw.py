@@ -78,7 +78,8 @@ class HnswGraph:
 
     def __init__(self, native: Index) -> None:
         self._native = native
-        native.expansion_search = looked_at(len(native))
+        # usearch defines the setter where type checkers do not look for it.
+        native.expansion_search = looked_at(len(native))  # type: ignore[misc]
 
     @staticmethod
     def available() -> bool:

@@ -408,6 +408,7 @@ def test_a_snapshot_is_saved_used_and_deleted(own: Visit, own_demo: Served) -> N
     expect(page.locator(".snapshot")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_wrong_decision_is_noted_and_mended_by_a_person(browser: Browser) -> None:
     with small_router() as router, serving(router) as served, visiting(browser, served.url) as visit:
         page = visit.open()
