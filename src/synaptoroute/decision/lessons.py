@@ -121,11 +121,10 @@ class Lessons:
     def seen_by(self, encode: Callable[[Sequence[str]], Vectors]) -> Lessons:
         """The same texts with the vectors that another encoder gives them."""
         examples, names = self.examples, self.names
-        return replace(
-            self,
-            examples=replace(examples, vectors=encode(examples.texts)),
-            outside=replace(self.outside, vectors=encode(self.outside.texts)),
-            names=None if names is None else replace(names, vectors=encode(names.texts)),
+        return Lessons(
+            replace(examples, vectors=encode(examples.texts)),
+            replace(self.outside, vectors=encode(self.outside.texts)),
+            None if names is None else replace(names, vectors=encode(names.texts)),
         )
 
     def all(self, *more: tuple[Texts, Owners]) -> tuple[list[str], Vectors, Owners]:
