@@ -38,6 +38,9 @@ _ENCODED_AT_ONCE = 256
 _DECISIONS_KEPT = 8_192
 #: Up to so many queries, the first stage decides in the event loop: about two milliseconds.
 _DECIDED_IN_LOOP = 32
+#: Where the encoder is busy for longer with what waits already, a query may wait so long for others to be decided with:
+#: under full load 36 are decided at a time instead of 8, which saves a quarter of what the first stage takes.
+_GATHERED_S = 0.005
 
 #: A call of queries, and where to note when it came to each step.
 _Begun = tuple[Sequence[str], CallStages | None]
@@ -116,7 +119,7 @@ class Lane:
         self._current = _Current(
             table.with_learned(learned_file.load(kept, table) if kept else None), self._decisions_kept
         )
-        self._gathering = Gathering(self._begin_all, _DECIDED_IN_LOOP)
+        self._gathering = Gathering(self._begin_all, _DECIDED_IN_LOOP, self._pause_s)
         self._vectors = EmbeddingCache(self.identity.fingerprint, cache_bytes) if cache_bytes else None
         #: A key of ``Terms`` gets Decisions, one of ``Explaining`` Explanations.
         self.batcher: Batcher[Terms | Explaining, Any] = Batcher(
@@ -189,13 +192,18 @@ class Lane:
         """``begin`` for event loops.
 
         A query by itself is decided with those that others ask in the same turn of the loop, which for 16 takes a
-        quarter of what it takes one by one. Many queries of one call are decided in a thread.
+        quarter of what it takes one by one; while the encoder is busy, also with those of the next milliseconds. Many
+        queries of one call are decided in a thread.
         """
         if not self.has_first_stage or 1 < len(texts) <= _DECIDED_IN_LOOP:
             return self.begin(texts, asked, stages)
         if len(texts) == 1:
             return await self._gathering.ask(asked, (texts, stages))
         return await asyncio.to_thread(self.begin, texts, asked, stages)
+
+    def _pause_s(self) -> float:
+        # Twice as long: by then, those that the first stage leaves to the encoder must have come.
+        return _GATHERED_S if self.batcher.busy_s > 2 * _GATHERED_S else 0.0
 
     @property
     def has_first_stage(self) -> bool:

@@ -24,7 +24,7 @@ from synaptoroute.decision.two_stage import TwoStage
 from synaptoroute.table import Learned, RouteTable
 
 #: Changes whenever what is learned from the same table would, or how it is written.
-FORMAT = "5"
+FORMAT = "6"
 _CHECKSUM_BYTES = 16
 _PARTS = {"head": Head, "vocabulary": Vocabulary, "gate": Gate, "kernel": Kernel, "languages": Languages}
 _OPTIONAL = {"kernel", "languages"}

@@ -103,3 +103,35 @@ def test_loops_of_several_threads_do_not_meet() -> None:
         found = list(pool.map(lambda _: asyncio.run(ask()), range(3)))
     assert found == [list(range(9)) * 50] * 3
     assert all(key == thread for key, thread in threads)
+
+
+async def test_where_nobody_loses_by_it_the_first_waits_for_others() -> None:
+    doubling = Doubling()
+    gathering = Gathering(doubling, 10, lambda: 0.01)
+
+    async def ask_later(number: int) -> int:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        return await gathering.ask("a", number)
+
+    assert await asyncio.gather(*map(ask_later, range(5))) == [0, 2, 4, 6, 8]
+    assert doubling.done == [("a", [0, 1, 2, 3, 4])]
+
+
+async def test_as_soon_as_so_many_have_come_nobody_waits() -> None:
+    doubling = Doubling()
+    gathering = Gathering(doubling, 3, lambda: 600.0)
+    async with asyncio.timeout(30):
+        found = await asyncio.gather(*(gathering.ask("a", number) for number in range(3)))
+        assert found == [0, 2, 4]
+        # No timer of theirs is left for those who come next.
+        assert await asyncio.gather(*(gathering.ask("a", number) for number in range(7, 10))) == [14, 16, 18]
+    assert [calls for _, calls in doubling.done] == [[0, 1, 2], [7, 8, 9]]
+
+
+async def test_it_is_asked_each_time_whether_one_may_wait() -> None:
+    pauses = iter([0.01, 0.0])
+    doubling = Doubling()
+    gathering = Gathering(doubling, 10, lambda: next(pauses))
+    assert [await gathering.ask("a", number) for number in range(2)] == [0, 2]
+    assert next(pauses, None) is None

@@ -143,6 +143,11 @@ class Batcher(Generic[K, R]):
         """What it is doing, and what it has seen since its process began to use it."""
         return self._crew.get(self._make_crew).health()
 
+    @property
+    def busy_s(self) -> float:
+        """How long what waits will keep the workers busy, in seconds, going by what the last texts have taken."""
+        return self._crew.get(self._make_crew).busy_s
+
     def close(self, drain_s: float | None = None) -> None:
         """Answer what was accepted, then end the workers. Closing twice is fine.
 

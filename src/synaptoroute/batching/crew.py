@@ -125,6 +125,12 @@ class Crew(Generic[K, R]):
         waited_s = call.deadline - call.since
         self._answer([(call, DeadlineExceededError(f"there was no answer within the deadline of {waited_s:.3g} s"))])
 
+    @property
+    def busy_s(self) -> float:
+        """How long what waits will keep the workers busy, in seconds."""
+        with self._lock:
+            return self._queue.busy_s
+
     def health(self) -> BatcherHealth:
         """What goes on."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""Gathering: what the coroutines of an event loop ask for in one of its turns is done at once."""
+"""Gathering: what the coroutines of an event loop ask for at about the same time is done at once."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
+def at_once() -> float:
+    """Wait for nobody."""
+    return 0.0
+
+
 class Gathering(Generic[K, C, R]):
     """Does what costs less for many at a time, in the event loop, for coroutines that ask one by one.
 
-    Those that are woken together ask in the same turn of the loop; at its end they are answered together. Several
-    loops, each in its thread, may be at it.
+    Those that are woken together ask in the same turn of the loop; at its end they are answered together, or a little
+    later where it is known that nobody loses by it. Several loops, each in its thread, may be at it.
 
     Args:
         do: One result for each of these calls, in order, which have one key.
-        most: Calls to do before the loop may turn to others.
+        most: Calls to do before the loop may turn to others; as soon as so many have come, they are answered.
+        pause_s: How long the first who asks may wait for others, in seconds; asked each time.
     """
 
-    def __init__(self, do: Callable[[K, list[C]], list[R]], most: int) -> None:
+    def __init__(self, do: Callable[[K, list[C]], list[R]], most: int, pause_s: Callable[[], float] = at_once) -> None:
         self._do = do
         self._most = most
+        self._pause_s = pause_s
         # One list for each running loop. A loop runs in one thread, and no two at once in the same.
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[K, C, asyncio.Future[R | Exception]]]] = {}
+        self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
     async def ask(self, key: K, call: C) -> R:
         """The result of this call. Raises what doing it raised, which then is raised for all calls of the key."""
@@ -36,6 +44,12 @@ class Gathering(Generic[K, C, R]):
         waiting = self._waiting.setdefault(loop, [])
         waiting.append((key, call, future))
         if len(waiting) == 1:
+            if pause_s := self._pause_s():
+                self._timers[loop] = loop.call_later(pause_s, self._answer, loop)
+            else:
+                loop.call_soon(self._answer, loop)
+        elif len(waiting) == self._most and (timer := self._timers.pop(loop, None)) is not None:
+            timer.cancel()
             loop.call_soon(self._answer, loop)
         answer = await future
         if isinstance(answer, Exception):
@@ -43,6 +57,7 @@ class Gathering(Generic[K, C, R]):
         return answer
 
     def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timers.pop(loop, None)
         waiting = self._waiting.pop(loop)
         now, later = waiting[: self._most], waiting[self._most :]
         if later:

@@ -161,6 +161,11 @@ class Queue(Generic[K, R]):
             call.todo.append(wanted)
 
     @property
+    def busy_s(self) -> float:
+        """How long what waits will keep the workers busy, in seconds, going by the last turns."""
+        return self.waiting * self._s_per_query / self._limits.workers
+
+    @property
     def retry_after_s(self) -> float:
         """How long it will take to encode what is there, in seconds, between 0.01 and 60, going by the last turns."""
         texts = self.waiting + self.encoding

@@ -129,7 +129,7 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _FirstAnswers:
-    """What it sees of the same texts (m, 5), its first choices, and whether they are right (m,)."""
+    """What it sees of the same texts (m, 6), its first choices, and whether they are right (m,)."""
 
     seen: Floats
     firsts: Rows

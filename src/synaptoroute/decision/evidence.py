@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from synaptoroute.decision.lexical import WORD_BITS, words
+from synaptoroute.decision.lexical import WORD_BITS, Bags, words
 from synaptoroute.decision.refusals import negated
 
 Vectors = NDArray[np.float32]
@@ -32,12 +32,12 @@ FEATURES = ("top_logit", "log_probability", "nearest_two", "words_known", "above
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What the rows of k groups say of n queries; arrays are (n, k).
+    """What the rows of k groups say of n queries.
 
     Attributes:
-        first: Cosine of the nearest row.
-        second: Cosine of the second nearest.
-        rows: The nearest row.
+        first: Cosine of each group's nearest row (n, k).
+        second: Cosine of the second nearest row of the query's first group (n,).
+        rows: Each group's nearest row (n, k).
     """
 
     first: Vectors
@@ -69,40 +69,40 @@ class Grouped:
             groups: Group numbers (n, k); -1 for none.
 
         Returns:
-            Arrays (n, k). Without a second row, the first counts twice; without a group, scores and row are -1.
+            Without a second row, the first counts twice; without a group, scores and row are -1.
         """
         first, second, rows = [], [], []
         starts, ends = self.starts.take(groups).tolist(), self.ends.take(groups).tolist()
         # One by one: queries that share a group are rare, and what NumPy needs to put them together takes longer.
         for query, its_groups, its_starts, its_ends in zip(queries, groups.tolist(), starts, ends, strict=True):
+            runner_up = None
             for group, start, end in zip(its_groups, its_starts, its_ends, strict=True):
-                best = score = runner_up = -1
+                best = score = -1
                 if group >= 0 and start < end:
                     scores = self.vectors[start:end] @ query
                     place = int(scores.argmax())
                     best, score = start + place, scores.item(place)
+                if runner_up is None:
                     runner_up = score
-                    if len(scores) > 1:
+                    if best >= 0 and len(scores) > 1:
                         scores[place] = -2
                         runner_up = scores.max()
                 first.append(score)
-                second.append(runner_up)
                 rows.append(best)
+            second.append(runner_up)
         shape = groups.shape
         return Neighbours(
             np.array(first, np.float32).reshape(shape),
-            np.array(second, np.float32).reshape(shape),
+            np.array(second, np.float32),
             np.array(rows, np.int64).reshape(shape),
         )
 
 
 def summed(scores: Vectors, rows: Rows, pairs: Rows, shape: tuple[int, ...]) -> Neighbours:
     """What the rows of each pair of query and owner say; ``pairs`` ascend, and some may have no row."""
-    found = Neighbours(
-        np.full(shape, -1, np.float32),
-        np.full(shape, -1, np.float32),
-        np.full(shape, -1, np.int64),
-    )
+    first_of, second_of = np.full(shape, -1, np.float32), np.full(shape, -1, np.float32)
+    row_of = np.full(shape, -1, np.int64)
+    found = Neighbours(first_of, second_of[:, 0], row_of)
     if not len(rows):
         return found
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
@@ -113,8 +113,8 @@ def summed(scores: Vectors, rows: Rows, pairs: Rows, shape: tuple[int, ...]) -> 
     scores[nearest] = -np.inf
     second = np.where(counts > 1, np.maximum.reduceat(scores, starts), first)
     told = pairs[starts]
-    found.first.flat[told], found.second.flat[told] = first, second
-    found.rows.flat[told] = rows[nearest]
+    first_of.flat[told], second_of.flat[told] = first, second
+    row_of.flat[told] = rows[nearest]
     return found
 
 
@@ -147,9 +147,9 @@ class Vocabulary:
             negated=2 * np.bincount(columns, no) > np.bincount(columns),
         )
 
-    def share_known(self, texts: Sequence[str], columns: Rows) -> Floats:
-        """How much of each text's idf mass its column knows, in [0, 1] (n,)."""
-        bags, known = words(texts), self._known
+    def share_known(self, bags: Bags, columns: Rows) -> Floats:
+        """How much of the idf mass of each text's words its column knows, in [0, 1] (n,)."""
+        known = self._known
         weights, buckets = self.idf.take(bags.buckets).tolist(), bags.buckets.tolist()
         shares = []
         for column, of_text in zip((columns << WORD_BITS).tolist(), bags.slices, strict=True):
@@ -230,8 +230,8 @@ def gather(
         logits[:, -1].tolist(),
         log_probabilities[:, 0].tolist(),
         neighbours.first.tolist(),
-        neighbours.second[:, 0].tolist(),
-        vocabulary.share_known(texts, first).tolist(),
+        neighbours.second.tolist(),
+        vocabulary.share_known(words(texts), first).tolist(),
         strict=True,
     )
     # As Python numbers: for a few queries, six columns of an array take longer.

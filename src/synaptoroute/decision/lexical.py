@@ -40,6 +40,8 @@ _64_BITS = (1 << 64) - 1
 #: Words, and pairs of words, whose buckets are kept: queries repeat them, and hashing takes ten times as long as
 #: looking up. About 300 bytes each; longer words, which may be made up, are not kept.
 _KEPT, _KEPT_CHARACTERS = 32_768, 24
+#: Texts whose words are kept: those that are being decided, of which words and n-grams are asked.
+_TEXTS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,18 @@ def inverse_document_frequency(bags: Bags) -> Floats32:
 
 
 # ---------------------------------------------------------------------------------------------------------- hashing
-def _words(text: str) -> list[str]:
+def _words(text: str) -> tuple[str, ...]:
+    return _kept_words(text) if len(text) <= READ_CHARACTERS else _words_of(text)
+
+
+def _words_of(text: str) -> tuple[str, ...]:
     if is_picture(text):
-        return []
+        return ()
     text = text[:READ_CHARACTERS]
-    return _WORD.findall(text.lower()) if text.isascii() else _words_of_any_language(text)
+    return tuple(_WORD.findall(text.lower()) if text.isascii() else _words_of_any_language(text))
+
+
+_kept_words = lru_cache(_TEXTS_KEPT)(_words_of)
 
 
 def _words_of_any_language(text: str) -> list[str]:
