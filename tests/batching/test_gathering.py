@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -135,3 +137,19 @@ async def test_it_is_asked_each_time_whether_one_may_wait() -> None:
     gathering = Gathering(doubling, 10, lambda: next(pauses))
     assert [await gathering.ask("a", number) for number in range(2)] == [0, 2]
     assert next(pauses, None) is None
+
+
+def test_a_loop_that_closes_while_they_wait_is_not_held() -> None:
+    doubling = Doubling()
+    gathering = Gathering(doubling, 10, lambda: 600.0)
+    closed: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def give_up() -> None:
+        closed.append(weakref.ref(asyncio.get_running_loop()))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(gathering.ask("a", number) for number in range(3))), 0.01)
+
+    asyncio.run(give_up())
+    gc.collect()
+    assert closed[0]() is None
+    assert doubling.done == []

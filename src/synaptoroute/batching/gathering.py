@@ -12,11 +12,6 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-def at_once() -> float:
-    """Wait for nobody."""
-    return 0.0
-
-
 class Gathering(Generic[K, C, R]):
     """Does what costs less for many at a time, in the event loop, for coroutines that ask one by one.
 
@@ -29,7 +24,9 @@ class Gathering(Generic[K, C, R]):
         pause_s: How long the first who asks may wait for others, in seconds; asked each time.
     """
 
-    def __init__(self, do: Callable[[K, list[C]], list[R]], most: int, pause_s: Callable[[], float] = at_once) -> None:
+    def __init__(
+        self, do: Callable[[K, list[C]], list[R]], most: int, pause_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._do = do
         self._most = most
         self._pause_s = pause_s
@@ -51,10 +48,20 @@ class Gathering(Generic[K, C, R]):
         elif len(waiting) == self._most and (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
             loop.call_soon(self._answer, loop)
-        answer = await future
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            self._left(loop)
+            raise
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _left(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A loop that closes cancels its tasks and no timer comes any more: it must not be held for ever.
+        if loop in self._timers and all(future.done() for _, _, future in self._waiting[loop]):
+            self._timers.pop(loop).cancel()
+            del self._waiting[loop]
 
     def _answer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timers.pop(loop, None)
