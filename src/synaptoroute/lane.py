@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 _ENCODED_AT_ONCE = 256
 #: Decisions of the current table that are kept, about 2 KB each.
 _DECISIONS_KEPT = 8_192
-#: Up to so many queries, the first stage decides in the event loop: about two milliseconds.
+#: Up to so many queries, the first stage decides in the event loop: two to four milliseconds.
 _DECIDED_IN_LOOP = 32
 #: Where the encoder is busy for longer with what waits already, a query may wait so long for others to be decided with:
 #: under full load some 20 are decided at a time instead of 7, which saves a fifth of what the first stage takes.

@@ -163,13 +163,15 @@ class Queue(Generic[K, R]):
     @property
     def busy_s(self) -> float:
         """How long what waits will keep the workers busy, in seconds, going by the last turns."""
-        return self.waiting * self._s_per_query / self._limits.workers
+        return self._takes_s(self.waiting)
 
     @property
     def retry_after_s(self) -> float:
         """How long it will take to encode what is there, in seconds, between 0.01 and 60, going by the last turns."""
-        texts = self.waiting + self.encoding
-        return min(max(texts * self._s_per_query / self._limits.workers, 0.01), 60.0)
+        return min(max(self._takes_s(self.waiting + self.encoding), 0.01), 60.0)
+
+    def _takes_s(self, texts: int) -> float:
+        return texts * self._s_per_query / self._limits.workers
 
     @property
     def leaves_at(self) -> float:
