@@ -9,27 +9,34 @@ import sys
 import pytest
 
 PROGRAM = """
-import ctypes, sys, threading
-from pathlib import Path
+import sys, threading
 from synaptoroute.bench.load.memory import memory
 from synaptoroute.server.trimming import keep_little, trim
 if sys.argv[1] == "keep":
     keep_little()
 
+together = threading.Barrier(9)
+
 def fill():
+    together.wait()
     # Larger than what is taken by itself from the system and given back at once, then much that is small.
     blocks = [bytearray(8 << 20) for _ in range(3)]
     del blocks
     small = [bytearray(1000) for _ in range(60_000)]
-    return len(small)
+    del small
+    together.wait()
+    together.wait()
 
-for _ in range(8):
-    thread = threading.Thread(target=fill)
+# All at once and alive while it is measured: one that has ended leaves its memory to the next, or not, by chance.
+threads = [threading.Thread(target=fill, daemon=True) for _ in range(8)]
+for thread in threads:
     thread.start()
-    thread.join()
+for _ in range(2):
+    together.wait()
 before = memory().resident_bytes
 trim()
 print(before, memory().resident_bytes)
+together.wait()
 """
 
 
