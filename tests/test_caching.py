@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synaptoroute.caching import EmbeddingCache, RecentCache
+from synaptoroute.caching import EmbeddingCache, Memo, RecentCache
 
 VECTOR = np.arange(384, dtype=np.float32)
 
@@ -183,3 +183,43 @@ def test_no_bytes_switch_it_off() -> None:
 def test_texts_and_vectors_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="shorter"):
         EmbeddingCache("minilm-1", 1 << 20).put_many(["a", "b"], VECTOR[None])
+
+
+# ------------------------------------------------------------------------------------------------------------- memo
+def test_a_memo_makes_a_value_once() -> None:
+    made: list[str] = []
+
+    def upper(word: str) -> str:
+        made.append(word)
+        return word.upper()
+
+    memo = Memo(upper, 100)
+    assert [memo[word] for word in ("a", "b", "a")] == ["A", "B", "A"]
+    assert made == ["a", "b"]
+
+
+def test_a_full_memo_forgets_and_goes_on() -> None:
+    memo = Memo(str.upper, 3)
+    for number in range(1_000):
+        assert memo[f"word{number % 7}"] == f"WORD{number % 7}"
+        assert len(memo) <= 3
+
+
+def test_a_memo_keeps_only_what_it_is_to_keep() -> None:
+    memo = Memo(str.upper, 100, lambda word: len(word) <= 3)
+    assert memo["long word"] == "LONG WORD"
+    assert memo["abc"] == "ABC"
+    assert list(memo) == ["abc"]
+
+
+def test_threads_that_share_a_small_memo_get_right_values() -> None:
+    memo = Memo(str.upper, 2)
+    words = [f"w{number}" for number in range(5)]
+
+    def ask(seed: int) -> bool:
+        return all(memo[word] == word.upper() for number in range(4_000) for word in (words[(number + seed) % 5],))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+    # Each of them may have added one after it had looked whether there was room.
+    assert len(memo) <= 2 + 8

@@ -1,4 +1,4 @@
-"""What was computed lately: a cache without locks on the way of a hit, and the one that keeps texts' vectors."""
+"""What was computed lately: caches without locks on the way of a hit, and the one that keeps texts' vectors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,31 @@ _OVERHEAD_BYTES = 320
 
 def _one(_key: Hashable, _value: object) -> int:
     return 1
+
+
+class Memo(dict[K, V]):
+    """``memo[key]`` is what a function makes of the key, kept. May be used from any thread, in which it may be made again.
+
+    When it is full, all is forgotten. So a hit is one lookup that writes nothing: ``functools.lru_cache`` moves the
+    entry to the front, which takes as long again where memory is busy.
+
+    Args:
+        make: A value for a key; never None.
+        most: Entries that are kept.
+        keeps: Whether a key is to be kept.
+    """
+
+    def __init__(self, make: Callable[[K], V], most: int, keeps: Callable[[K], bool] = lambda _: True) -> None:
+        super().__init__()
+        self._make, self._most, self._keeps = make, most, keeps
+
+    def __missing__(self, key: K) -> V:
+        value = self._make(key)
+        if self._keeps(key):
+            if len(self) >= self._most:
+                self.clear()
+            self[key] = value
+        return value
 
 
 class RecentCache(Generic[K, V]):

@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.caching import Memo
 from synaptoroute.models import is_picture
 
 Ints = NDArray[np.int64]
@@ -77,8 +78,8 @@ def ngrams(texts: Sequence[str]) -> Bags:
     starts = [0]
     for text in texts:
         its_words = _words(text)
-        parts = [_word(word).ngrams for word in its_words]
-        parts += map(_between, its_words, its_words[1:])
+        parts = [_HASHED[word].ngrams for word in its_words]
+        parts += [_BETWEEN_WORDS[pair] for pair in pairwise(its_words)]
         content += parts
         starts.append(starts[-1] + sum(map(len, parts)) // 2)
     return Bags(np.frombuffer(b"".join(content), np.uint16).astype(np.int64), starts)
@@ -89,7 +90,7 @@ def words(texts: Sequence[str]) -> Bags:
     buckets: list[int] = []
     starts = [0]
     for text in texts:
-        buckets += [_word(word).bucket for word in _words(text)]
+        buckets += [_HASHED[word].bucket for word in _words(text)]
         starts.append(len(buckets))
     return Bags(np.array(buckets, np.int64), starts)
 
@@ -203,17 +204,6 @@ class _Hashed:
     ngrams: bytes
 
 
-def _word(word: str) -> _Hashed:
-    return _kept_word(word) if len(word) <= _KEPT_CHARACTERS else _hashed(word)
-
-
-def _between(left: str, right: str) -> bytes:
-    """Buckets of two words as a pair, and of the n-grams that cross the space between them."""
-    # Only the ends matter for the n-grams, but words come in pairs again and again.
-    short = len(left) <= _KEPT_CHARACTERS and len(right) <= _KEPT_CHARACTERS
-    return _kept_pair(left, right) if short else _pair(left, right)
-
-
 def _hashed(word: str) -> _Hashed:
     # A sum over letters by their places: two words differ even where they have the same letters.
     letters = sum((ord(letter) + 7) * _place(at) for at, letter in enumerate(word))
@@ -223,14 +213,21 @@ def _hashed(word: str) -> _Hashed:
     return _Hashed(hashed, hashed >> (64 - WORD_BITS), _buckets([hashed, *map(_gram, grams)]))
 
 
-def _pair(left: str, right: str) -> bytes:
-    pair = _mixed((_word(left).hash * _STEP + _word(right).hash) & _64_BITS)
+def _pair(words: tuple[str, str]) -> bytes:
+    """Buckets of two words as a pair, and of the n-grams that cross the space between them."""
+    left, right = words
+    pair = _mixed((_HASHED[left].hash * _STEP + _HASHED[right].hash) & _64_BITS)
     crossing = f" {left}"[-2:] + " " + f"{right} "[:2]
     return _buckets([pair, *map(_gram, (crossing[1:4], crossing[:4], crossing[1:]))])
 
 
-_kept_word = lru_cache(_KEPT)(_hashed)
-_kept_pair = lru_cache(_KEPT)(_pair)
+def _short(word: str) -> bool:
+    return len(word) <= _KEPT_CHARACTERS
+
+
+_HASHED = Memo(_hashed, _KEPT, _short)
+# Only the ends of words matter for the n-grams between them, but words come in pairs again and again.
+_BETWEEN_WORDS = Memo(_pair, _KEPT, lambda words: all(map(_short, words)))
 
 
 def _gram(characters: str) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synaptoroute.caching import Memo
 from synaptoroute.encoder.base import Vectors
 from synaptoroute.errors import EncoderUnavailableError
 from synaptoroute.forking import PerProcess
@@ -159,8 +160,7 @@ def _pieces(tokenizer: Tokenizer) -> Pieces:
     def cut(word: str) -> Sequence[int]:
         return tuple(tokenizer.encode(word, add_special_tokens=False).ids)
 
-    kept = lru_cache(_KEPT)(cut)
-    return lambda word: kept(word) if len(word) <= _KEPT_CHARACTERS else cut(word)
+    return Memo(cut, _KEPT, lambda word: len(word) <= _KEPT_CHARACTERS).__getitem__
 
 
 def tokens_of(pieces: Pieces, text: str, most: int) -> list[int]:
