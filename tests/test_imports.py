@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "history",
         "replica",
     ),
+    ("teaching",),
     ("batching", "table", "evaluation", "comparison"),
     ("learned", "sync", "untying"),
     ("calibrating", "first_answers"),

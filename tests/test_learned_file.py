@@ -12,8 +12,10 @@ from synaptoroute import AdaptiveRouter, Route
 from synaptoroute.decision import lessons
 from synaptoroute.decision.kernel import train_kernel
 from synaptoroute.encoder import BundledEncoder
+from synaptoroute.learned import LearnedTable
 from synaptoroute.learned_file import dump, load, sealed
-from synaptoroute.table import LearnedTable, RouteTable
+from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_head_from, lessons_of
 
 BILLING = Route(name="billing", utterances=["what do I owe", "show my balance", "pay my bill"])
 WEATHER = Route(name="weather", utterances=["will it rain tomorrow", "what is the forecast", "is it sunny outside"])
@@ -33,8 +35,8 @@ def table(encoder: BundledEncoder) -> RouteTable:
 
 
 def learned_from(table: RouteTable, *, kernel: bool) -> LearnedTable:
-    learned = table.learn_head()
-    lessons = table.lessons().examples
+    learned = learn_head_from(table)
+    lessons = lessons_of(table).examples
     trained = train_kernel(lessons.vectors, lessons.columns, lessons.routes) if kernel else None
     return replace(learned, model=replace(learned.model, kernel=trained))
 
@@ -67,7 +69,7 @@ def test_head_and_kernel_come_back_bit_for_bit(table: RouteTable, encoder: Bundl
 
 def test_a_head_without_n_grams_comes_back(table: RouteTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons, "EFFORTS", lessons.EFFORTS[-1:])
-    learned = table.learn_head()
+    learned = learn_head_from(table)
     assert (len(learned.model.head.idf), learned.model.kernel) == (0, None)
     content = dump(learned, table)
     assert content is not None
@@ -78,7 +80,7 @@ def test_a_head_without_n_grams_comes_back(table: RouteTable, monkeypatch: pytes
 
 
 def test_of_another_table_nothing_is_written_and_nothing_is_read(table: RouteTable, encoder: BundledEncoder) -> None:
-    learned = table.learn_head()
+    learned = learn_head_from(table)
     content = dump(learned, table)
     assert content is not None
     renamed = MUSIC.replaced(name="songs")

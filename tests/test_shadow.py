@@ -18,8 +18,10 @@ from synaptoroute.errors import (
     SnapshotNotFoundError,
     SynaptoRouteError,
 )
+from synaptoroute.learned import Learned
 from synaptoroute.models import Route
-from synaptoroute.table import Learned, RouteTable
+from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_from
 from tests.seeded import SeededEncoder, route
 
 NAMES = ("apple", "berry", "cherry", "damson")
@@ -42,14 +44,13 @@ def router() -> Iterator[AdaptiveRouter]:
 def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Learning in the thread of a shadow waits until the function that is given back is called."""
     released = threading.Event()
-    learn = RouteTable.learn
 
-    def waiting(self: RouteTable, checkpoint: Callable[[], None] = lambda: None) -> Learned | None:
-        while threading.current_thread().name == "synaptoroute-shadow" and not released.wait(0.01):
+    def waiting(table: RouteTable, checkpoint: Callable[[], None]) -> Learned | None:
+        while not released.wait(0.01):
             checkpoint()
-        return learn(self, checkpoint)
+        return learn_from(table, checkpoint)
 
-    monkeypatch.setattr(RouteTable, "learn", waiting)
+    monkeypatch.setattr(shadow, "learn_from", waiting)
     return released.set
 
 
@@ -149,14 +150,10 @@ def test_a_router_that_is_closed_closes_its_shadows(monkeypatch: pytest.MonkeyPa
 def test_a_shadow_that_fails_says_so_and_live_queries_go_on(
     router: AdaptiveRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = RouteTable.learn
+    def broken(table: RouteTable, checkpoint: Callable[[], None]) -> Learned | None:
+        raise ValueError("no convergence")
 
-    def broken(self: RouteTable, checkpoint: Callable[[], None] = lambda: None) -> Learned | None:
-        if threading.current_thread().name == "synaptoroute-shadow":
-            raise ValueError("no convergence")
-        return learn(self, checkpoint)
-
-    monkeypatch.setattr(RouteTable, "learn", broken)
+    monkeypatch.setattr(shadow, "learn_from", broken)
     with router.shadow("old") as candidate:
         for ask in (candidate.wait_until_fitted, candidate.report, candidate.promote):
             with pytest.raises(SynaptoRouteError, match="snapshot old failed: no convergence"):

@@ -21,6 +21,7 @@ from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.models import Decision, Reason, Route
 from synaptoroute.storage.base import Change, DropRoute, PutRoute, StoredTable
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_from
 from tests.seeded import DIM, route, small_heads, vectors_of
 
 Model = dict[str, tuple[str, ...]]
@@ -152,7 +153,7 @@ def test_only_allowed_routes_are_listed_also_those_that_are_new(
     monkeypatch.setattr("synaptoroute.table.SEGMENTED_FROM", segmented_from)
     table = table_of(A, B)
     if learned:
-        table = table.with_learned(table.learn())
+        table = table.with_learned(learn_from(table))
     table = table.applied([put("cat", (), C.utterances), drop("bob")], 2)
     for allow in (["ann"], ["cat"], ["ann", "cat"]):
         for decision in ask(table, "ann x", "bob x", "cat x", allow=allow):
@@ -171,7 +172,7 @@ def test_asking_for_more_routes_than_there_are_takes_no_room_for_them() -> None:
 @pytest.fixture(scope="module")
 def learned() -> RouteTable:
     table = table_of(A, B, C)
-    return table.with_learned(table.learn())
+    return table.with_learned(learn_from(table))
 
 
 def test_newcomers_are_answered_by_neighbours_and_dropped_routes_never(learned: RouteTable) -> None:
@@ -258,7 +259,7 @@ def test_a_table_that_outgrows_exact_search_decides_as_before(monkeypatch: pytes
         monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
     table = table_of(*(route(f"r{number}", *range(3)) for number in range(20)))
     if kind != "neighbours":
-        table = table.with_learned(table.learn())
+        table = table.with_learned(learn_from(table))
     queries = [f"r{number} what" for number in range(25)]
     exact = table.applied([put("r0", ("r0 0", "r0 1", "r0 2"), ["r0 3"])], 2)
     assert isinstance(exact.index, ExactIndex)
@@ -276,7 +277,7 @@ def test_a_table_that_outgrows_exact_search_decides_as_before(monkeypatch: pytes
 def test_an_empty_table_answers_and_learns_nothing() -> None:
     empty = table_of(A).applied([drop("ann")], 2)
     assert ask(empty, "ann x")[0].reason is Reason.NO_ROUTES
-    assert empty.learn() is None
+    assert learn_from(empty) is None
     assert empty.fitted
     assert empty.index.dim == DIM
     assert ask(empty) == []
@@ -287,7 +288,7 @@ def test_what_two_stages_learned_comes_back_bit_for_bit_for_a_table_that_is_too_
 ) -> None:
     small = table_of(*(route(f"r{number}") for number in range(20)))
     monkeypatch.setattr(lessons, "EFFORTS", small_heads(10))
-    learned = small.learn()
+    learned = learn_from(small)
     assert isinstance(learned, TwoStage)
     content = learned_file.dump(learned, small)
     assert content is not None

@@ -25,7 +25,7 @@ def _one(_key: Hashable, _value: object) -> int:
 
 
 class Memo(dict[K, V]):
-    """``memo[key]`` is what a function makes of the key, kept. May be used from any thread, in which it may be made again.
+    """``memo[key]`` is what a function makes of the key, which is kept. May be used from any thread.
 
     When it is full, all is forgotten. So a hit is one lookup that writes nothing: ``functools.lru_cache`` moves the
     entry to the front, which takes as long again where memory is busy.

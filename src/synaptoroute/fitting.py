@@ -20,8 +20,17 @@ from synaptoroute.decision.metrics import auroc, expected_calibration_error
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE
 from synaptoroute.errors import InvalidInputError
 from synaptoroute.evaluation import CoveragePoint, coverage_curve
+from synaptoroute.learned import LearnedTable
 from synaptoroute.storage.base import LabelledQueries
-from synaptoroute.table import LearnedTable, RouteTable
+from synaptoroute.table import RouteTable
+from synaptoroute.teaching import (
+    first_lessons_of,
+    first_queries_of,
+    learn_head_from,
+    learned_from,
+    lessons_of,
+    queries_of,
+)
 
 #: Fewer queries than this cannot be cross-validated to any use.
 FEWEST_QUERIES = 20
@@ -113,13 +122,13 @@ def fit(
             "and not more than the head can learn"
         )
     labelled, warnings = _usable(table, labelled)
-    queries = table.queries(labelled)
-    lessons = table.lessons()
+    queries = queries_of(table, labelled)
+    lessons = lessons_of(table)
     known = table.learned if table.fitted and table.labelled is None else None
-    known = known or table.with_labelled(None).learn_head(checkpoint)
+    known = known or learn_head_from(table.with_labelled(None), checkpoint)
     former = as_it_is(known.model, lessons.examples, queries)
-    first = table.first_lessons(lessons)
-    twin = (first, table.first_queries(queries)) if first is not None else None
+    first = first_lessons_of(table, lessons)
+    twin = (first, first_queries_of(table, queries)) if first is not None else None
     model, held_out = learn_labelled(known.model, lessons, queries, checkpoint, first=twin)
     point, promise = _operating_point(held_out, queries, target_precision, max_false_reject)
     labelled = replace(labelled, min_confidence=point)
@@ -143,7 +152,7 @@ def fit(
         curve=coverage_curve(held_out.confidences, held_out.right(queries.columns)),
         languages=model.languages.among if model.languages else (),
     )
-    return report, labelled, table.with_labelled(labelled).learned_with(model, known.tie)
+    return report, labelled, learned_from(table.with_labelled(labelled), model, known.tie)
 
 
 def _check_options(target_precision: float | None, max_false_reject: float | None) -> None:

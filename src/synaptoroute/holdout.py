@@ -18,6 +18,7 @@ from synaptoroute.decision.policy import NO_LIMITS, Limits
 from synaptoroute.models import Decision
 from synaptoroute.storage.base import PutRoute
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_head_from
 
 #: A route's utterances are cut into so many parts, of which one is left out at a time; so many are asked in all.
 PARTS, ASKED = 4, 1_000
@@ -90,7 +91,7 @@ def ask_held_out(
     for names, texts, rows in _parts(plain, routes):
         rest = without(plain, names, texts)
         if rest.can_learn:
-            rest = rest.with_learned(rest.learn_head(checkpoint, tie=table.tie))
+            rest = rest.with_learned(learn_head_from(rest, checkpoint, tie=table.tie))
         decisions = rest.decide(texts, plain.index.vectors_of(rows), limits=limits)
         found += map(Asked, names, texts, decisions)
     return found

@@ -21,7 +21,9 @@ from synaptoroute.decision.languages import Languages
 from synaptoroute.decision.model import DecisionModel
 from synaptoroute.decision.tie import TieWeights
 from synaptoroute.decision.two_stage import TwoStage
-from synaptoroute.table import Learned, RouteTable
+from synaptoroute.learned import Learned
+from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learned_from
 
 #: Changes whenever what is learned from the same table would, or how it is written.
 FORMAT = "6"
@@ -90,7 +92,7 @@ def load(content: bytes, table: RouteTable) -> Learned | None:
             first = _first_stage(arrays, table)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return table.learned_with(DecisionModel(**parts, first=first), tie)
+    return learned_from(table, DecisionModel(**parts, first=first), tie)
 
 
 def _first_arrays(stage: FirstStage, fingerprint: str) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from synaptoroute.errors import InvalidInputError, RevisionConflictError, Storag
 from synaptoroute.evaluation import Evaluation, check_labels, check_queries, evaluated
 from synaptoroute.fitting import FitReport, fit
 from synaptoroute.lane import Lane, Progress
+from synaptoroute.learned import Learned
 from synaptoroute.models import clean_query
 from synaptoroute.observability.events import QueriesFitted, TableCompacted, TableLearned, UpkeepFailed
 from synaptoroute.storage.base import ChosenPoint, LabelledQueries, NotingStorage
-from synaptoroute.table import Learned, PointSource, RouteTable
+from synaptoroute.table import PointSource, RouteTable
+from synaptoroute.teaching import learn_from
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class Learning(Committing):
         self._require_open()
         began, lane = time.monotonic(), self._lane
         table = lane.table
-        self._publish(table.learn(), lane)
+        self._publish(learn_from(table), lane)
         self._hooks.upkeep_done(TableLearned(revision=table.revision, took_s=time.monotonic() - began))
         self._upkeep.forget_failure()
 
@@ -296,7 +298,7 @@ class Learning(Committing):
         elif lane.files.needs_compaction(table):
             self._rebuild(lambda older: lane.files.compacted(older, checkpoint), lane)
         else:
-            self._publish(table.learn(checkpoint), lane)
+            self._publish(learn_from(table, checkpoint), lane)
             self._hooks.upkeep_done(TableLearned(revision=table.revision, took_s=time.monotonic() - began))
             return
         self._hooks.upkeep_done(

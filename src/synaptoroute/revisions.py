@@ -38,6 +38,7 @@ from synaptoroute.shadow import Shadow
 from synaptoroute.storage.base import Change, EncoderIdentity
 from synaptoroute.storage.history import HistoryEntry, Snapshot
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_from
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +288,7 @@ class Revisions(Learning, ABC):
             lane = self._open_lane(encoder)
             if lane.table.can_learn:
                 with suppress(EncoderError):  # Else it will be learned in the background, once the encoder works.
-                    lane.table = lane.table.with_learned(lane.table.learn())
+                    lane.table = lane.table.with_learned(learn_from(lane.table))
             self._lane = lane
             asked = asked or asked_by_fit(former.table, lane.table)
         self._publish(lane.table.learned, lane)

@@ -21,6 +21,7 @@ from synaptoroute.forking import close_at_exit
 from synaptoroute.lane import Lane
 from synaptoroute.models import Decision, clean_query
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_from
 
 #: Queries that wait to be compared, at most: 6 MB of vectors. What comes while so many wait is dropped and counted.
 WAITING = 4_096
@@ -239,7 +240,7 @@ class Shadow:
     # ------------------------------------------------------------------------------------------------- its thread
     def _run(self) -> None:
         try:
-            table = self._table.with_learned(self._table.learn(self._checkpoint))
+            table = self._table.with_learned(learn_from(self._table, self._checkpoint))
             with self._changed:
                 self._table, self._learned = table, True
                 self._changed.notify_all()

@@ -13,32 +13,23 @@ from numpy.typing import NDArray
 from synaptoroute.blas import one_blas_thread
 from synaptoroute.calibrating import Calibrating, Encode
 from synaptoroute.catalog import RouteCatalog
-from synaptoroute.decision.background import BACKGROUND
 from synaptoroute.decision.calibration import Calibration
 from synaptoroute.decision.evidence import CANDIDATES
-from synaptoroute.decision.head import Checkpoint, no_checkpoint
-from synaptoroute.decision.labelled import Queries, learn_labelled
-from synaptoroute.decision.lessons import Examples, Lessons, Texts, effort_for
-from synaptoroute.decision.model import DecisionModel
-from synaptoroute.decision.names import spoken, telling
+from synaptoroute.decision.lessons import effort_for
 from synaptoroute.decision.policy import DEFAULT_MIN_CONFIDENCE, NO_LIMITS, Limits
 from synaptoroute.decision.ranking import Ranking, by_model, by_neighbours, challenged
-from synaptoroute.decision.refusals import refusals
-from synaptoroute.decision.tie import Choices, TieWeights
-from synaptoroute.decision.two_stage import TwoStage, learn_two_stage
-from synaptoroute.decision.unlabelled import learn
-from synaptoroute.encoder.base import BaseEncoder, Vectors, encode_checked
+from synaptoroute.decision.tie import TieWeights
+from synaptoroute.decision.two_stage import TwoStage
+from synaptoroute.encoder.base import BaseEncoder, Vectors
 from synaptoroute.first_answers import FirstAnswers
 from synaptoroute.index import ExactIndex, SegmentedIndex
 from synaptoroute.index.base import Mask
-from synaptoroute.language.identify import often_spoken_in, spoken_in
-from synaptoroute.learned import HeadNow
-from synaptoroute.learned import Learned as Learned
-from synaptoroute.learned import LearnedTable as LearnedTable
+from synaptoroute.language.identify import spoken_in
+from synaptoroute.learned import HeadNow, Learned, LearnedTable
 from synaptoroute.models import Decision, Match, Reason, Route, Stage
 from synaptoroute.rerank.breaker import TieBreaker
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries, PutRoute, StoredTable
-from synaptoroute.untying import Untied, Untier, learn_weights
+from synaptoroute.untying import Untied, Untier
 
 Ints = NDArray[np.int64]
 
@@ -208,70 +199,10 @@ class RouteTable:
         )
 
     # ---------------------------------------------------------------------------------------------- learning
-    def learn(self, checkpoint: Checkpoint = no_checkpoint) -> Learned | None:
-        """Train on this table's utterances and labelled queries; None if there are no utterances.
-
-        Takes seconds. Where there is too much for a head, the two stages are learned.
-
-        Args:
-            checkpoint: Called at every step; whatever it raises ends the training.
-        """
-        if not len(self.index):
-            return None
-        if not self.can_learn:
-            return learn_two_stage(self.index, self.encode(BACKGROUND), checkpoint)
-        return self.learn_head(checkpoint)
-
-    def learn_head(self, checkpoint: Checkpoint = no_checkpoint, *, tie: TieWeights | None = None) -> LearnedTable:
-        """``learn`` for a table from which a head ``can_learn``.
-
-        Args:
-            checkpoint: See ``learn``.
-            tie: What the reranker's scores are taken to be worth; None asks it.
-        """
-        lessons = self.lessons()
-        first = self.first_lessons(lessons)
-        held_out: list[Choices] = []
-        model = learn(lessons, checkpoint, held_out, first=first)
-        if self.breaker is not None and tie is None:
-            tie = learn_weights(self.breaker, held_out, model.gate, lessons.examples, checkpoint)
-        if self.labelled is not None:
-            queries = self.queries(self.labelled)
-            if queries.texts:
-                twin = (first, self.first_queries(queries)) if first is not None else None
-                model, _ = learn_labelled(model, lessons, queries, checkpoint, first=twin)
-        return self.learned_with(model, tie)
-
     @property
     def can_learn(self) -> bool:
         """Whether there are utterances, and not more than a head can learn from."""
         return effort_for(len(self.index), len(self)) is not None
-
-    def lessons(self) -> Lessons:
-        """What there is to learn from but labelled queries; the column of a route is its place in ``routes``."""
-        routes = self.routes
-        vectors, columns = self.vectors_by_route()
-        texts = [text for route in routes for text in route.utterances]
-        names = tuple(spoken(route.name) for route in routes)
-        named = self.encode(names)
-        refused = tuple(refusals(texts))
-        return Lessons(
-            examples=Examples(texts, vectors, columns, len(routes)),
-            outside=Texts([*BACKGROUND, *refused], np.concatenate([self.encode(BACKGROUND), self.encode(refused)])),
-            names=Texts(names, named) if telling(named, vectors, columns) else None,
-        )
-
-    def first_lessons(self, lessons: Lessons) -> Lessons | None:
-        """The same lessons with static vectors, if there is to be a first stage and the table is not too large."""
-        return lessons.seen_by(self._static) if self.wants_first else None
-
-    def first_queries(self, queries: Queries) -> Queries:
-        """The same queries with static vectors; only where there is to be a first stage."""
-        return queries.seen_by(self._static)
-
-    def _static(self, texts: Sequence[str]) -> Vectors:
-        assert self.first_encoder is not None  # noqa: S101 - the caller asked
-        return encode_checked(self.first_encoder, texts)
 
     @cached_property
     def wants_first(self) -> bool:
@@ -283,23 +214,6 @@ class RouteTable:
         """The vectors of all utterances, route after route (n, dim), and the place of each one's route (n,)."""
         rows, places = self.index.members(self.catalog.used)
         return self.index.vectors_of(rows), places.astype(np.int32)
-
-    def queries(self, labelled: LabelledQueries) -> Queries:
-        """Labelled queries by column, without those whose route is gone."""
-        column: dict[str | None, int] = {name: number for number, name in enumerate(self.catalog)}
-        column[None] = -1
-        at = np.array([row for row, label in enumerate(labelled.labels) if label in column], np.int64)
-        columns = np.array([column[labelled.labels[row]] for row in at], np.int32)
-        texts = [labelled.texts[row] for row in at]
-        return Queries(texts, labelled.vectors[at], columns, often_spoken_in(texts))
-
-    def learned_with(self, model: DecisionModel, tie: TieWeights | None = None) -> LearnedTable:
-        """A model that was trained on just this table, and what a reranker's scores are worth in it."""
-        utterances = {route.name: route.utterances for route in self.catalog.routes()}
-        first = None
-        if self.first_encoder is not None and model.first is not None:
-            first = FirstAnswers.of(self.first_encoder, model, utterances)
-        return LearnedTable(model=model, utterances=utterances, labelled=self.labelled, tie=tie, first=first)
 
     def with_learned(self, learned: Learned | None) -> RouteTable:
         """The same routes, decided with what was learned from these or earlier ones."""

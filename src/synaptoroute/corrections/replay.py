@@ -27,6 +27,7 @@ from synaptoroute.holdout import without
 from synaptoroute.models import Decision, Reason
 from synaptoroute.storage.base import Change, ChosenPoint, LabelledQueries
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_head_from, learned_from, lessons_of, queries_of
 
 #: With fewer checks than this from labelled queries and feedback, utterances are left out and asked too.
 ENOUGH = 20
@@ -157,14 +158,14 @@ class Replay:
         """The table with all that can be learned of it, and what was held out while it was learned."""
         if not table.can_learn:
             return table, None
-        queries = table.queries(table.labelled) if labelled and table.labelled is not None else None
+        queries = queries_of(table, table.labelled) if labelled and table.labelled is not None else None
         if queries is None or not queries.texts:
             # What a reranker's scores are worth hardly moves with one correction, and asking takes long.
-            learned = None if table.fitted else table.learn_head(self._checkpoint, tie=table.tie)
+            learned = None if table.fitted else learn_head_from(table, self._checkpoint, tie=table.tie)
             return (table.with_learned(learned) if learned else table), None
-        lessons = table.lessons()
+        lessons = lessons_of(table)
         model, held_out = learn_labelled(learn(lessons, self._checkpoint), lessons, queries, self._checkpoint)
-        return table.with_learned(table.learned_with(model, table.tie)), held_out
+        return table.with_learned(learned_from(table, model, table.tie)), held_out
 
     # --------------------------------------------------------------------------------------------------- deciding
     def _answers(self, world: _World) -> Answers:

@@ -16,6 +16,7 @@ from synaptoroute.generating.sides import Sides
 from synaptoroute.holdout import without
 from synaptoroute.models import is_picture
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_head_from
 
 #: A route with at least so many utterances has a third of them withheld.
 WITHHELD_FROM = 3
@@ -110,7 +111,7 @@ def _share_right(
     table: RouteTable, queries: Queries, vectors: Vectors, limits: Limits, checkpoint: Checkpoint
 ) -> float:
     if table.can_learn:
-        table = table.with_learned(table.learn_head(checkpoint, tie=table.tie))
+        table = table.with_learned(learn_head_from(table, checkpoint, tie=table.tie))
     decisions = table.decide(queries.texts, vectors, limits=limits)
     right = [decision.name == label for decision, label in zip(decisions, queries.labels, strict=True)]
     return float(np.mean(right))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from synaptoroute.decision.labelled import learn_labelled
 from synaptoroute.fitting import FEWEST_QUERIES
 from synaptoroute.table import RouteTable
+from synaptoroute.teaching import learn_head_from, lessons_of, queries_of
 
 Counts = NDArray[np.int64]
 Level = Literal["none", "some", "large"]
@@ -87,10 +88,10 @@ def fitted_baseline(table: RouteTable) -> Counts | None:
     """
     if table.labelled is None or not table.can_learn:
         return None
-    queries = table.queries(table.labelled)
+    queries = queries_of(table, table.labelled)
     if len(queries.texts) < FEWEST_QUERIES:
         return None
-    lessons = table.lessons()
-    base = table.with_labelled(None).learn_head().model
+    lessons = lessons_of(table)
+    base = learn_head_from(table.with_labelled(None)).model
     _, held_out = learn_labelled(base, lessons, queries)
     return histogram(held_out.confidences)
