@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from synaptoroute import AdaptiveRouter, Decision, OptimizationProfile, Reason, Route
+from synaptoroute.decision.lexical import Bags, ngrams
 from synaptoroute.encoder import BundledEncoder, StaticEncoder
 from synaptoroute.models import Stage
 from synaptoroute.observability.events import QueryEvent
@@ -88,6 +89,22 @@ def test_what_is_clear_is_answered_without_the_encoder_and_the_rest_by_it(
         if found.stage is Stage.ENCODER:
             assert [match.name for match in found.matches] == [match.name for match in other.matches]
             assert found.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def test_what_it_has_spelled_of_the_rest_is_not_spelled_again(
+    router: AdaptiveRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spelled: list[str] = []
+
+    def counting(texts: Sequence[str]) -> Bags:
+        spelled.extend(texts)
+        return ngrams(texts)
+
+    monkeypatch.setattr("synaptoroute.decision.head.ngrams", counting)
+    texts = [f"{text} please" for text in TEXTS]
+    decisions = router.route_many(texts)
+    assert stages(decisions) == {Stage.STATIC, Stage.ENCODER}
+    assert spelled == texts
 
 
 def test_its_decision_says_what_it_is_made_of(router: AdaptiveRouter) -> None:

@@ -79,7 +79,9 @@ class FirstAnswers:
         agrees, right = stage.probabilities(chosen.seen)
         # Of a picture it sees nothing.
         readable = ~np.fromiter(map(is_picture, texts), bool, len(texts))
-        sure = np.flatnonzero((agrees >= self.least(point)) & (right >= point) & readable)
+        answered = (agrees >= self.least(point)) & (right >= point) & readable
+        sure, left = np.flatnonzero(answered), np.flatnonzero(~answered)
+        self.model.head.hand_on([texts[place] for place in left.tolist()], chosen.spelled[left])
         decisions: list[Decision | None] = [None] * len(texts)
         columns = chosen.columns[sure]
         nearest = self.grouped.neighbours(vectors[sure], columns[:, :top_k])

@@ -70,6 +70,7 @@ def test_it_adds_its_own_head_to_the_ngrams_of_the_full_path(full: Head, head: H
     likely = np.exp(routes) / np.exp(routes).sum(axis=1, keepdims=True)
     best = likely.max(axis=1)
     assert len(head.idf) == 0
+    np.testing.assert_array_equal(found.spelled, full.spelled(texts))
     np.testing.assert_array_equal(found.columns[:, 0], routes.argmax(axis=1))
     np.testing.assert_allclose(found.probabilities[:, 0], best, rtol=1e-6)
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)

@@ -91,6 +91,24 @@ def test_each_text_alone_has_the_logits_it_has_in_a_batch(head: Head) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+def test_what_was_handed_on_is_taken_once_and_nothing_is_made_up_for_others(head: Head) -> None:
+    spelled = head.spelled(TEXTS[:3])
+    told = np.arange(2 * 3, dtype=np.float32).reshape(2, 3)
+    head.hand_on(TEXTS[:2], told)
+    np.testing.assert_array_equal(head.spelled([TEXTS[1]]), told[1:])
+    # One that nobody told of: all are found anew.
+    np.testing.assert_array_equal(head.spelled(TEXTS[:3]), spelled)
+    np.testing.assert_array_equal(head.spelled(TEXTS[:2]), spelled[:2])
+    assert head.spelled([]).shape == (0, 3)
+
+
+def test_what_was_handed_on_and_never_asked_is_forgotten(head: Head) -> None:
+    for number in range(5_000):
+        head.hand_on([f"text {number}"], np.zeros((1, 3), np.float32))
+    assert len(head._handed_on) <= 1_024
+    head._handed_on.clear()
+
+
 @pytest.mark.parametrize("routes", [1, 2])
 def test_one_route_without_any_outside_text_and_one_text_a_route_are_enough(routes: int) -> None:
     head = train_head(MONEY[:routes], VECTORS[[0, 4][:routes]], np.arange(routes, dtype=np.int32), routes)

@@ -97,11 +97,13 @@ class FirstChoices:
         columns: The best columns of the head (n, k).
         probabilities: Softmax over all routes (n, k).
         seen: See ``SEEN`` (n, 6).
+        spelled: What the full path's n-grams say (n, columns + 1).
     """
 
     columns: Rows
     probabilities: Floats
     seen: Floats
+    spelled: Vectors
 
 
 def first_choices(
@@ -117,7 +119,8 @@ def first_choices(
         vectors: Their static unit rows (n, dim).
         candidates: How many columns to give, at least 1.
     """
-    logits = head.logits(texts, vectors) + LOUDER * full.spelled(texts)
+    spelled = full.spelled(texts)
+    logits = head.logits(texts, vectors) + LOUDER * spelled
     compared = logits[:, :-1].astype(np.float64)
     columns, chosen = best(compared, min(candidates, compared.shape[1]))
     top = chosen[:, 0]
@@ -129,7 +132,7 @@ def first_choices(
     # A text without words counts as one.
     spoken = np.log(np.maximum(np.diff(bags.starts), 1))
     seen = np.column_stack([log_odds, top, top - logits[:, -1], known, spoken, says_no])
-    return FirstChoices(columns, np.exp(chosen - top[:, None]) / likelihoods[:, None], seen)
+    return FirstChoices(columns, np.exp(chosen - top[:, None]) / likelihoods[:, None], seen, spelled)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,9 @@ Checkpoint = Callable[[], None]
 C = 10.0
 STEPS = 25
 
+#: Texts of which it is kept what is spelled, until it is asked: as many as wait for an encoder.
+_HANDED_ON = 1_024
+
 
 def no_checkpoint() -> None:
     """Never ends anything."""
@@ -52,7 +55,23 @@ class Head:
 
     def spelled(self, texts: Sequence[str]) -> Vectors:
         """The part of the logits that the n-grams make, for a head that reads them."""
+        if self._handed_on:
+            rows = [self._handed_on.pop(text, None) for text in texts]
+            if rows and all(row is not None for row in rows):
+                return np.array(rows)
         return Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
+
+    def hand_on(self, texts: Sequence[str], spelled: Vectors) -> None:
+        """Tell what is ``spelled`` of texts that will be asked of this head in a moment: then it is taken from here."""
+        if len(self._handed_on) >= _HANDED_ON:
+            # Whoever asked has left, or was turned away.
+            self._handed_on.clear()
+        # Copies: a row that is part of an array would keep all of it.
+        self._handed_on.update(zip(texts, map(np.copy, spelled), strict=True))
+
+    @cached_property
+    def _handed_on(self) -> dict[str, Vectors]:
+        return {}
 
     @cached_property
     def _offset(self) -> Vectors:
