@@ -31,7 +31,7 @@ class Memo(dict[K, V]):
     entry to the front, which takes as long again where memory is busy.
 
     Args:
-        make: A value for a key; never None.
+        make: A value for a key.
         most: Entries that are kept.
         keeps: Whether a key is to be kept.
     """

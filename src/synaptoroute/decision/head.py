@@ -23,7 +23,7 @@ Checkpoint = Callable[[], None]
 C = 10.0
 STEPS = 25
 
-#: Texts of which it is kept what is spelled, until it is asked: as many as wait for an encoder.
+#: Texts whose n-grams are kept until they are asked for: as many as wait for an encoder.
 _HANDED_ON = 1_024
 
 
@@ -62,7 +62,7 @@ class Head:
         return Weighted.of(ngrams(texts), self.idf).times(self.ngram_weights)
 
     def hand_on(self, texts: Sequence[str], spelled: Vectors) -> None:
-        """Tell what is ``spelled`` of texts that will be asked of this head in a moment: then it is taken from here."""
+        """Keep what is ``spelled`` of texts (n, routes + 1) until this head is asked about them soon."""
         if len(self._handed_on) >= _HANDED_ON:
             # Whoever asked has left, or was turned away.
             self._handed_on.clear()
